@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench clean
+
+demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
+	$(BIN)/groundwatch demo --out demo-out
+
+test: $(STAMP)-test  ## all tests, on real services and real data where they are at hand
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)-lint  ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)-bench  ## groundwatch beside its peers, interleaved, as ratios
+	$(BIN)/python -m benchmarks.pipeline
+
+$(STAMP)-demo: EXTRAS := demo
+$(STAMP)-test: EXTRAS := demo,test
+$(STAMP)-lint: EXTRAS := demo,test,lint
+$(STAMP)-bench: EXTRAS := bench
+
+$(STAMP)-%: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-out

@@ -1,0 +1,1 @@
+"""From incidents to messages people act on: decides, renders, sends, records."""

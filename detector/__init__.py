@@ -1,0 +1,1 @@
+"""From a pass to incidents: reads, fuses, scores, folds evidence, judges, publishes ChangeFound."""

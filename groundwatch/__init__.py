@@ -1,0 +1,1 @@
+"""The groundwatch program: command line and wiring of the rooms."""

@@ -1,0 +1,1 @@
+"""From STAC items to passes: polls providers, groups scenes, publishes PassFound."""

@@ -1,0 +1,95 @@
+"""The bus: at least once, in order per key. Two small protocols; local.py is the SQLite one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from registry.errors import ConfigError
+from registry.events import Event
+from registry.values import UtcDatetime, Value
+
+
+class Topic(StrEnum):
+    """The two streams."""
+
+    PASSES = "passes"
+    """PassFound and PermitsChanged, to detectors."""
+    CHANGES = "changes"
+    """ChangeFound, to alerters."""
+
+
+class Delivery(Protocol):
+    """One event handed to one worker under a lease: settle it exactly once."""
+
+    @property
+    def event(self) -> Event: ...
+
+    @property
+    def attempt(self) -> int:
+        """1 at the first try; a lost lease counts as a try."""
+
+    def ack(self) -> None:
+        """Done and durable: never deliver it again."""
+
+    def retry(self, reason: str, *, after: float | None = None) -> None:
+        """Deliver again after a back-off (or ``after`` seconds); a last failed try ends in the dead letters."""
+
+    def reject(self, reason: str) -> None:
+        """Move it to the dead letters; its neighbours go on."""
+
+    def extend(self) -> None:
+        """Still working: renew the lease."""
+
+
+class DeadLetter(Value):
+    """An event that was given up, with all that is needed to try it again."""
+
+    id: str
+    topic: Topic
+    key: str
+    reason: str
+    attempts: int
+    died: UtcDatetime
+    body: str
+    """The original event, as it came."""
+
+
+class Depth(Value):
+    """How much waits on a topic."""
+
+    waiting: int
+    in_flight: int
+    dead: int
+
+
+class Bus(Protocol):
+    """Publish and receive. An event id is published once per topic; a repeat changes nothing."""
+
+    def publish(self, topic: Topic, event: Event) -> bool:
+        """Durable when it returns; False where this event id was published before."""
+
+    def receive(self, topic: Topic, *, worker: str) -> Delivery | None:
+        """The oldest event whose key is free, leased to ``worker``; None when nothing is ready."""
+
+    def next_ready(self, topic: Topic) -> float | None:
+        """Seconds until something may become ready (0 = now); None when the topic is empty."""
+
+    def depth(self, topic: Topic) -> Depth: ...
+
+    def dead(self, topic: Topic | None = None) -> Sequence[DeadLetter]: ...
+
+    def revive(self, dead_id: str) -> None:
+        """Put a dead letter back at the end of its key. Raises NotFound."""
+
+    def close(self) -> None: ...
+
+
+def open_bus(url: str) -> Bus:
+    """``sqlite:///path/to/groundwatch.db``. Raises ConfigError on another scheme."""
+    if url.startswith("sqlite:///"):
+        from registry.bus.local import LocalBus
+
+        return LocalBus(url.removeprefix("sqlite:///"))
+    raise ConfigError(f"bus {url.split('://')[0]!r} is not known; use sqlite:///PATH")

@@ -1,0 +1,48 @@
+"""Shared rules of the test suite: loopback only, real data by path, a missing service fails in CI."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+_connect = socket.socket.connect
+
+
+def _guarded_connect(self: socket.socket, address: Any) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        host = address[0]
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise RuntimeError(f"tests reach loopback only, not {host}")
+    _connect(self, address)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_only() -> Iterator[None]:
+    socket.socket.connect = _guarded_connect  # type: ignore[assignment, method-assign]
+    yield
+    socket.socket.connect = _connect  # type: ignore[method-assign]
+
+
+def service_missing(what: str) -> None:
+    """A service that a test needs is not installed: in CI a failure, on a laptop a skip that says so."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing; .ci/run installs it")
+    pytest.skip(f"{what} is missing; see .ci/run for how to install it")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real Sentinel data: GROUNDWATCH_TEST_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("GROUNDWATCH_TEST_DATA")
+    for folder in [Path(named)] if named else [REPO.parent / "shared" / "data", REPO / "shared" / "data"]:
+        if (folder / "README.md").is_file():
+            return folder
+    service_missing("real data (set GROUNDWATCH_TEST_DATA)")
+    raise AssertionError
