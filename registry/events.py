@@ -118,6 +118,12 @@ class Event(Value):
     dataschema: str
     data: Data
 
+    @model_validator(mode="after")
+    def _ordered_by_its_area(self) -> Self:
+        if self.subject != self.data.area.id:
+            raise ValueError(f"subject is {self.subject}, but the data are of area {self.data.area.id}")
+        return self
+
     @property
     def key(self) -> str:
         """Events of one key are handled in order."""

@@ -50,7 +50,7 @@ def _to_shapely(value: object) -> BaseGeometry:
     if isinstance(value, BaseGeometry):
         return value
     if isinstance(value, str):
-        value = json.loads(value)
+        value = _parsed(value)
     if not isinstance(value, Mapping):
         raise ValueError(f"geometry is {type(value).__name__}; give a GeoJSON object")
     try:
@@ -58,6 +58,13 @@ def _to_shapely(value: object) -> BaseGeometry:
     except Exception as exc:
         raise ValueError(f"geometry is not GeoJSON ({exc})") from exc
     return geometry
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"geometry is the text {text[:40]!r}; give a GeoJSON object") from exc
 
 
 def _check_coordinates(geometry: BaseGeometry) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import numpy as np
 import shapely
 from pydantic import Field
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform as shapely_transform
 
 from registry.errors import InputError
 from registry.values import Value
@@ -59,11 +59,11 @@ class Grid(Value):
 
     def to_world(self, geometry: BaseGeometry) -> BaseGeometry:
         """Grid metres to lon/lat degrees."""
-        return shapely_transform(_transformer(self.epsg, inverse=True).transform, geometry)
+        return _transformed(geometry, _transformer(self.epsg, inverse=True))
 
     def from_world(self, geometry: BaseGeometry) -> BaseGeometry:
         """Lon/lat degrees to grid metres."""
-        return shapely_transform(_transformer(self.epsg, inverse=False).transform, geometry)
+        return _transformed(geometry, _transformer(self.epsg, inverse=False))
 
 
 @cache
@@ -72,10 +72,23 @@ def _transformer(epsg: int, *, inverse: bool) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
+def _transformed(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+    return shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+
+
 def utm_epsg(lon: float, lat: float) -> int:
     """EPSG code of the UTM zone of a point (regular zones; Norway and Svalbard not special)."""
     zone = min(60, int((lon + 180.0) // 6.0) + 1)
     return (32600 if lat >= 0 else 32700) + zone
+
+
+def _centre(geometry: BaseGeometry) -> tuple[float, float]:
+    """Middle of the bounds in lon/lat; of an area split at the antimeridian the middle across it."""
+    west, south, east, north = geometry.bounds
+    if east - west > 180.0:
+        turned = shapely.transform(geometry, lambda xy: xy + (xy[:, :1] < 0.0) * [360.0, 0.0])
+        west, _, east, _ = turned.bounds
+    return ((west + east) / 2.0 + 180.0) % 360.0 - 180.0, (south + north) / 2.0
 
 
 def area_grid(geometry: BaseGeometry, buffer_m: float) -> Grid:
@@ -83,12 +96,13 @@ def area_grid(geometry: BaseGeometry, buffer_m: float) -> Grid:
 
     Raises InputError where the area is larger than one grid may be.
     """
-    centre = shapely.box(*geometry.bounds).centroid
-    epsg = utm_epsg(centre.x, centre.y)
+    epsg = utm_epsg(*_centre(geometry))
     forward = _transformer(epsg, inverse=False)
     # Straight edges in degrees curve in UTM: densify so that the bounds hold the whole polygon.
-    metres = shapely_transform(forward.transform, shapely.segmentize(geometry, 0.01))
-    west, south, east, north = metres.buffer(buffer_m).bounds if buffer_m else metres.bounds
+    metres = _transformed(shapely.segmentize(geometry, 0.01), forward)
+    west, south, east, north = metres.bounds
+    # Exact for a round buffer; shapely's own has corners and falls short by up to a thousandth.
+    west, south, east, north = west - buffer_m, south - buffer_m, east + buffer_m, north + buffer_m
     if not all(math.isfinite(edge) for edge in (west, south, east, north)):
         raise InputError(f"area spans more than UTM zone EPSG:{epsg} can hold; split it by longitude")
     left, top = math.floor(west / RESOLUTION) * RESOLUTION, math.ceil(north / RESOLUTION) * RESOLUTION

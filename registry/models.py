@@ -157,6 +157,8 @@ class Scene(Value):
 
     id: str
     """STAC item id."""
+    href: str = ""
+    """The STAC item's own link (rel=self), so that products can point at their source; empty = not given."""
     provider: str
     collection: str
     sensor: Sensor
@@ -358,6 +360,8 @@ class Incident(Value):
     verdict: Verdict | None = None
     pictures: Pictures = Pictures()
     sensors: tuple[Sensor, ...] = ()
+    absorbed: tuple[str, ...] = ()
+    """Ids of incidents that grew into this one: they leave the list without being withdrawn."""
 
 
 class NoticeKind(StrEnum):

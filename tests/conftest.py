@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("tests.services.fixtures",)
+
 REPO = Path(__file__).resolve().parent.parent
 _connect = socket.socket.connect
 

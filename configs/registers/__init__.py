@@ -1,0 +1,1 @@
+"""Mappings of permit registers and zone lists: which column means what."""

@@ -1,0 +1,189 @@
+"""Images that somebody already has: bands by name out of a GeoTIFF, in any CRS, checked at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_geom
+from shapely.geometry import shape
+
+from registry.errors import InputError
+from registry.geometry import hectares
+from registry.models import BANDS, MASK_BAND, S1_BANDS, S2_BANDS
+
+Float32 = NDArray[np.float32]
+
+MAX_PIXELS = 12_100 * 12_100
+"""Largest image read in one piece: one Sentinel-2 tile."""
+
+PLAUSIBLE_MEDIAN = (0.0005, 1.5)
+"""Reflectance whose median lies outside was scaled twice, not at all, or is no reflectance."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """physical value = number * scale + offset."""
+
+    scale: float = 1e-4
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """Bands on one raster grid."""
+
+    path: Path
+    bands: Mapping[str, Float32]
+    """(h, w) reflectance, or gamma0 linear power; NaN = not seen."""
+    scl: NDArray[np.uint8] | None
+    """(h, w) scene classes where the file has them."""
+    profile: Mapping[str, Any]
+    """crs, transform, width, height as rasterio states them."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return (int(self.profile["height"]), int(self.profile["width"]))
+
+    def pixel_hectares(self) -> float:
+        """Size of the middle pixel on the WGS 84 ellipsoid."""
+        transform = self.profile["transform"]
+        row, column = self.shape[0] // 2, self.shape[1] // 2
+        corners = [transform * (column + dx, row + dy) for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1))]
+        pixel = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+        return hectares(shape(transform_geom(self.profile["crs"], "EPSG:4326", pixel)))
+
+
+def parse_bands(text: str) -> tuple[str, ...]:
+    """``B02,B03,B04,B08`` to names. Raises InputError for an unknown or repeated name."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [name for name in names if name not in BANDS]
+    if unknown or not names:
+        raise InputError(
+            f"band {unknown[0] if unknown else text!r} is not known; name bands out of {', '.join(BANDS)}"
+        )
+    if len(set(names)) != len(names):
+        raise InputError(f"bands {text!r} name one twice; name each band of the file once, in its order")
+    return names
+
+
+def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Image | None = None) -> Image:
+    """Read ``path``; with ``onto`` its pixels are resampled (bilinear, SCL nearest) onto that image's grid.
+
+    Raises InputError with one line where the file is not an image of these bands.
+    """
+    try:
+        with rasterio.open(path) as source:
+            _check_source(source, path, bands)
+            if onto is None:
+                profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
+                numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
+            else:
+                profile = dict(onto.profile)
+                numbers = {
+                    name: _read_onto(source, index + 1, name, profile) for index, name in enumerate(bands)
+                }
+    except RasterioError as exc:
+        raise InputError(
+            f"{path} cannot be read as an image: {_first_line(exc)}; give a complete GeoTIFF"
+        ) from exc
+    return _to_image(path, numbers, scaling, profile)
+
+
+def _check_source(source: Any, path: Path, bands: Sequence[str]) -> None:
+    if source.count != len(bands):
+        raise InputError(
+            f"{path} has {source.count} bands, --bands names {len(bands)}; name each band of the file"
+        )
+    if source.width * source.height > MAX_PIXELS:
+        raise InputError(
+            f"{path} has {source.width} x {source.height} pixels, at most {MAX_PIXELS} are read; cut it"
+        )
+    if source.crs is None:
+        raise InputError(f"{path} names no coordinate system; set it with gdal_edit.py -a_srs EPSG:n")
+    described = [name for name in source.descriptions if name in BANDS]
+    if len(described) == source.count and tuple(described) != tuple(bands):
+        raise InputError(
+            f"{path} says its bands are {','.join(described)}, --bands says {','.join(bands)}; correct it"
+        )
+
+
+def _read(source: Any, index: int) -> NDArray[Any]:
+    data = source.read(index, masked=True)
+    return _as_numbers(data)
+
+
+def _read_onto(source: Any, index: int, name: str, profile: Mapping[str, Any]) -> NDArray[Any]:
+    nodata = source.nodata if source.nodata is not None else (0 if source.dtypes[0] != "float32" else None)
+    with WarpedVRT(
+        source,
+        crs=profile["crs"],
+        transform=profile["transform"],
+        width=profile["width"],
+        height=profile["height"],
+        resampling=Resampling.nearest if name == MASK_BAND else Resampling.bilinear,
+        src_nodata=nodata,
+        nodata=nodata if nodata is not None else float("nan"),
+        tolerance=0.0,
+    ) as warped:
+        return _as_numbers(warped.read(index, masked=True))
+
+
+def _as_numbers(data: Any) -> NDArray[Any]:
+    numbers: NDArray[Any] = np.ma.filled(data.astype(np.float32), np.nan)
+    return numbers
+
+
+def _to_image(
+    path: Path, numbers: Mapping[str, NDArray[Any]], scaling: Scaling, profile: Mapping[str, Any]
+) -> Image:
+    optical = [name for name in numbers if name in S2_BANDS]
+    seen = np.isfinite(np.stack([numbers[name] for name in numbers if name != MASK_BAND])).all(axis=0)
+    if optical:
+        # Zero in every band is how files without a nodata tag say "no data".
+        seen &= np.any([numbers[name] != 0 for name in optical], axis=0)
+    physical = {name: numbers[name] * scaling.scale + scaling.offset for name in optical}
+    physical |= {name: _linear_power(numbers[name]) for name in numbers if name in S1_BANDS}
+    bands = {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in physical.items()}
+    _check_plausible(path, {name: bands[name] for name in optical}, scaling)
+    scl = numbers.get(MASK_BAND)
+    classes = None if scl is None else np.nan_to_num(scl, nan=0.0).astype(np.uint8)
+    return Image(path=path, bands=bands, scl=classes, profile=profile)
+
+
+def _linear_power(backscatter: NDArray[Any]) -> NDArray[Any]:
+    """Backscatter is negative on most land only where it is in decibel: turned into linear power."""
+    finite = backscatter[np.isfinite(backscatter)]
+    if finite.size and float(np.median(finite)) < 0.0:
+        return np.power(10.0, backscatter / 10.0)
+    return backscatter
+
+
+def _check_plausible(path: Path, bands: Mapping[str, Float32], scaling: Scaling) -> None:
+    if not bands:
+        return
+    every = np.stack(list(bands.values()))
+    if not np.isfinite(every).any():
+        raise InputError(
+            f"{path} has no pixel with data where the pictures overlap; check the files and their CRS"
+        )
+    median = float(np.nanmedian(every))
+    low, high = PLAUSIBLE_MEDIAN
+    if not low <= median <= high:
+        raise InputError(
+            f"{path} has median reflectance {median:.4g} with --scale {scaling.scale:g} "
+            f"--offset {scaling.offset:g}, expected {low:g} to {high:g}; correct --scale and --offset"
+        )
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0]

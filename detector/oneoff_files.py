@@ -1,0 +1,158 @@
+"""What the one-off commands leave behind: score and class rasters, polygons, a picture for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+from rasterio.features import shapes
+from rasterio.warp import transform_geom
+from scipy.ndimage import binary_erosion
+from shapely.geometry import mapping, shape
+
+from detector.images import Image
+from registry.geometry import hectares
+
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+COLOURS = {0: (0, 0, 0), 1: (255, 196, 0), 2: (230, 30, 90), 255: (128, 128, 128)}
+"""Class colours, told apart also by people with red-green weakness."""
+
+PANEL_PX = 520
+"""Width of one picture panel."""
+
+MARGIN_PX = 34
+"""Room for the caption above and the legend below."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One described float band."""
+
+    name: str
+    data: Float32
+    """(h, w); NaN = not seen."""
+
+
+def write_layers(path: Path, image: Image, layers: Sequence[Layer]) -> None:
+    """Float bands on the image's grid, described by name, NaN as no data."""
+    options = {"driver": "GTiff", "dtype": "float32", "count": len(layers), "nodata": float("nan")}
+    with rasterio.open(path, "w", **image.profile, **options, compress="deflate", predictor=3) as sink:
+        for index, layer in enumerate(layers, start=1):
+            sink.write(layer.data.astype(np.float32), index)
+            sink.set_band_description(index, layer.name)
+
+
+def write_classes(path: Path, image: Image, classes: UInt8, *, labels: Mapping[int, str]) -> None:
+    """Class codes as a COG with colours and names; 255 = not seen."""
+    options = {"driver": "COG", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate"}
+    tags = {f"class_{code}": name for code, name in labels.items()}
+    with rasterio.open(path, "w", **image.profile, **options) as sink:
+        sink.write(classes, 1)
+        sink.write_colormap(1, {code: (*colour, 255) for code, colour in COLOURS.items()})
+        sink.update_tags(**tags)
+
+
+def write_polygons(
+    path: Path, image: Image, classes: UInt8, *, labels: Mapping[int, str]
+) -> tuple[tuple[str, float], ...]:
+    """GeoJSON (EPSG:4326) of the connected classes; returns (class, geodesic hectares), largest first."""
+    found = []
+    wanted = np.isin(classes, list(labels))
+    for geometry, code in shapes(classes, mask=wanted, connectivity=4, transform=image.profile["transform"]):
+        polygon = shape(transform_geom(image.profile["crs"], "EPSG:4326", geometry, precision=7))
+        found.append((labels[int(code)], hectares(polygon), polygon))
+    found.sort(key=lambda one: (-one[1], one[2].bounds))
+    features = [
+        {
+            "type": "Feature",
+            "geometry": mapping(polygon),
+            "properties": {"class": name, "hectares": round(size, 4)},
+        }
+        for name, size, polygon in found
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}, indent=1))
+    return tuple((name, size) for name, size, _ in found)
+
+
+def write_picture(
+    path: Path,
+    images: tuple[Image, Image],
+    classes: UInt8,
+    *,
+    captions: tuple[str, str],
+    labels: Mapping[int, str],
+) -> None:
+    """Two panels in one stretch, with the outlines of the classes and a legend."""
+    stretch = _stretch(images)
+    panels = [_panel(image, classes, stretch) for image in images]
+    width, height = panels[0].size
+    sheet = Picture.new("RGB", (2 * width + 3 * 8, height + 2 * MARGIN_PX), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for index, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
+        left = 8 + index * (width + 8)
+        sheet.paste(panel, (left, MARGIN_PX))
+        draw.text((left, 8), caption[:60], fill=(20, 20, 20), font=font)
+    _draw_legend(draw, labels, top=height + MARGIN_PX + 8, font=font)
+    sheet.save(path, optimize=True)
+
+
+def _stretch(images: tuple[Image, Image]) -> list[tuple[float, float]]:
+    """(low, high) reflectance per shown band, from both images together, so that they compare."""
+    limits = []
+    for name in shown_bands(images[0]):
+        values = np.concatenate([image.bands[name][np.isfinite(image.bands[name])] for image in images])
+        low, high = (float(value) for value in np.percentile(values, (2, 98)))
+        limits.append((low, max(high, low + 0.02)))
+    return limits
+
+
+def shown_bands(image: Image) -> tuple[str, str, str]:
+    """Red, green, blue where the image has them, else its first band three times."""
+    if {"B04", "B03", "B02"} <= set(image.bands):
+        return ("B04", "B03", "B02")
+    first = next(iter(image.bands))
+    return (first, first, first)
+
+
+def _panel(image: Image, classes: UInt8, stretch: Sequence[tuple[float, float]]) -> Picture.Image:
+    channels = []
+    for name, (low, high) in zip(shown_bands(image), stretch, strict=True):
+        level = np.clip((np.nan_to_num(image.bands[name]) - low) / (high - low), 0.0, 1.0)
+        channels.append((255 * np.sqrt(level)).astype(np.uint8))
+    rows, columns = image.shape
+    scale = max(1, round(PANEL_PX / max(rows, columns)))
+    pixels = np.stack(channels, axis=-1).repeat(scale, axis=0).repeat(scale, axis=1)
+    big = classes.repeat(scale, axis=0).repeat(scale, axis=1)
+    for code in np.unique(big):
+        if code not in (0, 255):
+            inside = big == code
+            edge = inside & ~binary_erosion(inside, iterations=max(1, scale // 3))
+            pixels[edge] = COLOURS[int(code)]
+    panel = Picture.fromarray(pixels)
+    if max(panel.size) > 2 * PANEL_PX:
+        panel.thumbnail((2 * PANEL_PX, 2 * PANEL_PX))
+    return panel
+
+
+def _draw_legend(
+    draw: ImageDraw.ImageDraw,
+    labels: Mapping[int, str],
+    *,
+    top: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    left = 8
+    for code, name in labels.items():
+        draw.rectangle((left, top, left + 14, top + 14), fill=COLOURS[code])
+        draw.text((left + 20, top - 1), name, fill=(20, 20, 20), font=font)
+        left += 40 + int(draw.textlength(name, font=font))

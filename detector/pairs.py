@@ -1,0 +1,95 @@
+"""Two dates side by side, without history: one-sided scores of forest loss and transformation. Pure.
+
+A score is 0 where nothing changed for the worse and rises with the change; gains never cancel losses.
+Both ask two things of a pixel: that it was something to lose, and that it lost it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+Float32 = NDArray[np.float32]
+Bands = Mapping[str, Float32]
+
+CONTEXT_PX = 3
+"""Side of the window a score is averaged over: single pixels are mostly noise."""
+
+TINY = np.float32(1e-6)
+
+
+def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
+    """(h, w) forest loss: P(forest before) x mean fall of the vegetation indices the bands allow.
+
+    Indices: NDVI always, NBR with B12, NDMI with B11; each fall is cut at 0 before averaging, so that
+    an index that rises never hides one that falls. ``forest_before`` is a probability. NaN = not seen.
+    """
+    falls = [_positive(index(before) - index(after)) for index in _vegetation_indices(before)]
+    return _smooth(forest_before * np.mean(falls, axis=0, dtype=np.float32))
+
+
+def transformation(
+    before: Bands, after: Bands, transformed_before: Float32, transformed_after: Float32
+) -> Float32:
+    """(h, w) transformation: P(untouched before) x P(transformed after) x rise of bareness.
+
+    Bareness is BSI (Rikimaru 2002) with B11, else a red-against-NIR index of the same sign.
+    The two factors are probabilities. NaN = not seen.
+    """
+    bareness = bare_soil_index if "B11" in before else red_nir_bareness
+    rise = _positive(bareness(after) - bareness(before))
+    return _smooth((1.0 - transformed_before) * transformed_after * rise)
+
+
+def normalised_difference(high: Float32, low: Float32) -> Float32:
+    """(high - low) / (high + low), in [-1, 1] for reflectances; 0 where both are 0."""
+    total = high + low
+    ratio: Float32 = ((high - low) / np.where(np.abs(total) < TINY, TINY, total)).astype(np.float32)
+    return np.clip(ratio, -1.0, 1.0)
+
+
+def ndvi(bands: Bands) -> Float32:
+    """Normalised difference vegetation index, B08 against B04."""
+    return normalised_difference(bands["B08"], bands["B04"])
+
+
+def nbr(bands: Bands) -> Float32:
+    """Normalised burn ratio, B08 against B12."""
+    return normalised_difference(bands["B08"], bands["B12"])
+
+
+def ndmi(bands: Bands) -> Float32:
+    """Normalised difference moisture index, B08 against B11."""
+    return normalised_difference(bands["B08"], bands["B11"])
+
+
+def bare_soil_index(bands: Bands) -> Float32:
+    """BSI = ((B11 + B04) - (B08 + B02)) / ((B11 + B04) + (B08 + B02)), Rikimaru et al. 2002."""
+    return normalised_difference(bands["B11"] + bands["B04"], bands["B08"] + bands["B02"])
+
+
+def red_nir_bareness(bands: Bands) -> Float32:
+    """BSI without the short-wave infrared: (2 B04) against (B08 + B02)."""
+    return normalised_difference(2.0 * bands["B04"], bands["B08"] + bands["B02"])
+
+
+def _vegetation_indices(bands: Bands) -> list[Callable[[Bands], Float32]]:
+    indices: list[Callable[[Bands], Float32]] = [ndvi]
+    indices += [nbr] if "B12" in bands else []
+    indices += [ndmi] if "B11" in bands else []
+    return indices
+
+
+def _positive(change: Float32) -> Float32:
+    return np.maximum(change, np.float32(0.0))
+
+
+def _smooth(score: Float32) -> Float32:
+    """Mean over the seen pixels of the window; unseen pixels stay NaN."""
+    seen = np.isfinite(score)
+    total = uniform_filter(np.where(seen, score, 0.0).astype(np.float32), CONTEXT_PX, mode="constant")
+    share = uniform_filter(seen.astype(np.float32), CONTEXT_PX, mode="constant")
+    return np.where(seen, total / np.maximum(share, TINY), np.nan).astype(np.float32)

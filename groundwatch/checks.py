@@ -1,0 +1,93 @@
+"""`groundwatch check`: does everything the configuration names exist, parse and answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import GroundwatchError
+
+if TYPE_CHECKING:
+    from groundwatch.wiring import App
+    from registry.models import Area
+    from registry.setting_models import ProviderSettings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    what: str
+    result: str
+    """``ok``, ``note`` or ``failed``."""
+    detail: str = ""
+
+
+def run_checks(app: App, *, offline: bool) -> list[dict[str, Any]]:
+    """All checks, one row each; ``offline`` reaches nothing outside this machine."""
+    checks = [*_storage(app), *_places(app), *_models(app)]
+    checks += [*_providers(app, offline=offline), *_targets(app, offline=offline)]
+    return [vars(one) for one in checks]
+
+
+def _storage(app: App) -> Iterator[Check]:
+    yield _try("store", lambda: f"{app.settings.store_path}: {app.store.status().areas} areas")
+    yield _try(
+        "blobs", lambda: f"{app.settings.blobs_url}: {sum(1 for _ in app.blobs.list('registry/'))} snapshots"
+    )
+
+
+def _places(app: App) -> Iterator[Check]:
+    from registry.grid import area_grid
+
+    def describe(area: Area) -> str:
+        grid = area_grid(area.geometry, area.buffer_m)
+        app.settings.detection_for(area.id)
+        return f"{grid.width} x {grid.height} pixels, {grid.crs}"
+
+    for area in app.store.areas():
+        yield _try(f"area {area.id}", partial(describe, area))
+    if not app.store.areas():
+        yield Check("areas", "note", "none yet; add one with `groundwatch area add FILE`")
+
+
+def _models(app: App) -> Iterator[Check]:
+    from detector.models import load_cards, shipped_cards
+
+    folders = (shipped_cards(), *app.settings.model_cards)
+    yield _try("model cards", lambda: ", ".join(sorted(load_cards(folders))))
+
+
+def _providers(app: App, *, offline: bool) -> Iterator[Check]:
+    from ingest.catalog import open_catalog
+    from ingest.providers import effective_profile
+
+    def describe(provider: ProviderSettings) -> str:
+        if offline:
+            return f"profile {effective_profile(provider).name}, not reached"
+        return open_catalog(provider, app.settings.http).check()
+
+    for provider in app.settings.providers:
+        yield _try(f"provider {provider.name}", partial(describe, provider))
+
+
+def _targets(app: App, *, offline: bool) -> Iterator[Check]:
+    from alerts.send import Sender
+
+    if not app.settings.alerts.targets:
+        yield Check(
+            "alert targets", "note", "none yet: incidents are found but nobody is told; see alerts.targets"
+        )
+        return
+    sender = Sender(app.settings.alerts, now=app.now)
+    for finding in sender.check(reach=not offline):
+        yield Check(f"target {finding.target}", "ok" if finding.ok else "failed", finding.text)
+
+
+def _try(what: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(what, "ok", look())
+    except GroundwatchError as exc:
+        return Check(what, "failed", str(exc))

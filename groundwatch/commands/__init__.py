@@ -1,0 +1,1 @@
+"""The commands, by what people do: set up, name places, run, watch, one-off files, demo."""

@@ -1,0 +1,90 @@
+"""Run: poll, detect, notify - together or each as its own process - and backfill."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from groundwatch.console import Command, Options, pass_options, say, show_value
+
+if TYPE_CHECKING:
+    from groundwatch.wiring import Tally
+
+ONCE = click.option("--once", is_flag=True, help="Do what there is to do now, then stop.")
+
+
+@click.command(cls=Command)
+@ONCE
+@pass_options
+def run(options: Options, once: bool) -> None:
+    """Poll, detect and notify in one process: the default way to run."""
+    with options.app() as app:
+        _show(options, app.run(once=once, roles=("poll", "detect", "notify")))
+
+
+@click.command(cls=Command)
+@ONCE
+@pass_options
+def poll(options: Options, once: bool) -> None:
+    """Ask the providers for new passes over the areas and queue them."""
+    with options.app() as app:
+        _show(options, app.run(once=once, roles=("poll",)))
+
+
+@click.command(cls=Command)
+@ONCE
+@pass_options
+def detect(options: Options, once: bool) -> None:
+    """Work off the queue of passes: read, fuse, score, fold, judge."""
+    with options.app() as app:
+        _show(options, app.run(once=once, roles=("detect",)))
+
+
+@click.command(cls=Command)
+@ONCE
+@pass_options
+def notify(options: Options, once: bool) -> None:
+    """Work off the queue of changes: decide who hears of them, and send."""
+    with options.app() as app:
+        _show(options, app.run(once=once, roles=("notify",)))
+
+
+class _Day(click.ParamType):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write it as 2024-03-31", param, ctx)
+
+
+@click.command(cls=Command)
+@click.option("--area", "area_ids", multiple=True, help="Area to backfill (may be repeated); default all.")
+@click.option("--since", type=_Day(), required=True, help="First acquisition day, UTC.")
+@click.option("--until", type=_Day(), help="Last acquisition day, UTC; default today.")
+@click.option("--no-detect", is_flag=True, help="Only queue the passes.")
+@pass_options
+def backfill(
+    options: Options, area_ids: tuple[str, ...], since: datetime, until: datetime | None, no_detect: bool
+) -> None:
+    """Fetch the passes of a period and work them off in order of acquisition."""
+    with options.app() as app:
+        for area_id in area_ids:
+            app.store.area(area_id)
+        tally = app.backfill(area_ids, since, until)
+        if not no_detect:
+            tally = tally + app.run(once=True, roles=("detect", "notify"))
+        _show(options, tally)
+
+
+def _show(options: Options, tally: Tally) -> None:
+    say(tally.problems)
+    show_value(options, tally.summary())
+
+
+COMMANDS = (run, poll, detect, notify, backfill)

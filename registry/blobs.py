@@ -1,0 +1,224 @@
+"""Blobs: named bytes that are written once, durably, and never changed; files on a local disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+from registry.errors import ConfigError, Exists, GroundwatchError, InputError, NotFound, Retry
+
+MAX_NAME = 512
+"""Most characters in a blob name."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]{0,199}")
+_INCOMING = ".incoming"
+_STALE_S = 86_400.0
+"""Seconds after which an unfinished file of a killed process is swept away."""
+
+
+class Blobs(Protocol):
+    """Named bytes. Names are ``/``-separated; the same name never holds other bytes."""
+
+    def get(self, name: str) -> bytes:
+        """The bytes. Raises NotFound."""
+
+    def create(self, name: str, data: bytes) -> None:
+        """Durable and whole when it returns. Raises Exists (the stored bytes stay), Retry on a full disk."""
+
+    def create_file(self, name: str, path: Path) -> None:
+        """Move a finished local file in; it stays where it is if this raises (see ``create``)."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names that start with the text ``prefix``, sorted."""
+
+    def exists(self, name: str) -> bool:
+        """Whether ``get`` would find it."""
+
+    def delete(self, name: str) -> None:
+        """Forget a cached blob; one that is not there is fine. The ledger is never deleted."""
+
+    def path(self, name: str) -> str:
+        """What GDAL can open."""
+
+
+def open_blobs(url: str) -> Blobs:
+    """``file:///abs/dir``. Raises ConfigError on another scheme or a relative path."""
+    if not url.startswith("file://"):
+        raise ConfigError(f"blobs {url.split('://')[0]!r} is not known; use file:///ABSOLUTE/FOLDER")
+    folder = unquote(url.removeprefix("file://"))
+    if not folder.startswith("/"):
+        raise ConfigError(f"blobs {url!r} has no absolute path; use file:///ABSOLUTE/FOLDER")
+    return FileBlobs(Path(folder))
+
+
+def check_name(name: str) -> str:
+    """The name, if it can be a blob: no traversal, no hidden segment. Raises InputError."""
+    if len(name) > MAX_NAME:
+        raise InputError(f"blob name has {len(name)} characters, at most {MAX_NAME} are allowed")
+    if not all(_SEGMENT.fullmatch(segment) for segment in name.split("/")):
+        raise InputError(
+            f"blob name {name!r} is not allowed; use segments of letters, digits and ._=+@- split by /"
+        )
+    return name
+
+
+class FileBlobs:
+    """Blobs as files below one folder.
+
+    A blob is written to a hidden temporary file, synced, and hard-linked to its name: the name
+    appears whole or not at all, and linking fails where it is taken.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._incoming = root / _INCOMING
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            _sweep(self._incoming, older_than=clock() - _STALE_S)
+        except OSError as exc:
+            if exc.errno in _FULL:
+                raise Retry(f"blob folder {root} cannot be made: {exc.strerror}; free some space") from exc
+            raise ConfigError(f"blob folder {root} cannot be used: {exc.strerror}; name another") from exc
+
+    def get(self, name: str) -> bytes:
+        """See Blobs."""
+        with _translated(f"blob {name}"):
+            return self._file(name).read_bytes()
+
+    def create(self, name: str, data: bytes) -> None:
+        """See Blobs."""
+        target = self._file(name)
+        with _translated(f"blob {name}"), self._temporary() as temporary:
+            temporary.write_bytes(data)
+            self._publish(temporary, target, name)
+
+    def create_file(self, name: str, path: Path) -> None:
+        """See Blobs."""
+        target = self._file(name)
+        if not path.is_file():
+            raise NotFound(f"file {path} does not exist; blob {name} was not made")
+        with _translated(f"blob {name}"), self._temporary() as temporary:
+            try:
+                os.link(path, temporary)
+            except OSError as exc:
+                if exc.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(path, temporary)  # from another file system, such as /tmp
+            self._publish(temporary, target, name)
+            path.unlink()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See Blobs."""
+        folder, slash, _ = prefix.rpartition("/")
+        start = self._root / check_name(folder) if slash else self._root
+        names = (
+            (Path(parent) / file).relative_to(self._root).as_posix()
+            for parent, folders, files in os.walk(start)
+            if _visible(folders) is not None
+            for file in files
+        )
+        return iter(sorted(name for name in names if name.startswith(prefix) and _is_name(name)))
+
+    def exists(self, name: str) -> bool:
+        """See Blobs."""
+        return self._file(name).is_file()
+
+    def delete(self, name: str) -> None:
+        """See Blobs."""
+        with _translated(f"blob {name}"):
+            self._file(name).unlink(missing_ok=True)
+
+    def path(self, name: str) -> str:
+        """See Blobs."""
+        return str(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self._root / check_name(name)
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        temporary = self._incoming / uuid.uuid4().hex
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _publish(self, temporary: Path, target: Path, name: str) -> None:
+        _sync(temporary)
+        self._make_folder(target.parent)
+        try:
+            os.link(temporary, target)
+        except FileExistsError as exc:
+            # Its writer may have died before syncing the folder: who relies on it makes it durable.
+            _sync(target.parent)
+            raise Exists(f"blob {name} exists; blobs are never overwritten") from exc
+        _sync(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Create ``folder`` below the root, syncing each parent that gets a new entry."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _visible(folders: list[str]) -> list[str]:
+    """Drop hidden folders in place, so that os.walk does not enter them."""
+    folders[:] = [folder for folder in folders if not folder.startswith(".")]
+    return folders
+
+
+def _is_name(name: str) -> bool:
+    return all(_SEGMENT.fullmatch(segment) for segment in name.split("/"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path, *, older_than: float) -> None:
+    """Remove what killed processes left; a living writer's file is younger."""
+    for left in folder.iterdir():
+        with suppress(FileNotFoundError):  # a living writer finished it, or another process swept first
+            if left.stat().st_mtime < older_than:
+                left.unlink()
+
+
+_MISSING = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise _explain(what, exc) from exc
+
+
+def _explain(what: str, exc: OSError) -> GroundwatchError:
+    reason = exc.strerror or type(exc).__name__
+    if exc.errno in _MISSING:
+        return NotFound(f"{what} does not exist")
+    if isinstance(exc, FileExistsError):
+        return Exists(f"{what} would lie below another blob; choose another name")
+    if exc.errno in _FULL:
+        return Retry(f"{what} could not be written: {reason}; free some space")
+    if exc.errno in _DENIED:
+        return ConfigError(f"{what} could not be used: {reason}; give a folder that takes files and links")
+    return Retry(f"{what} could not be read or written: {reason}")

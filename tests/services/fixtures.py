@@ -1,0 +1,38 @@
+"""Servers that last for the whole test session; import what a test module needs, or register as a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import stac, web
+
+
+@pytest.fixture(scope="session")
+def pgstac_server() -> Iterator[stac.PgStac]:
+    """A stac-fastapi-pgstac on PostGIS, shared; call ``reset`` before use."""
+    with stac.pgstac() as running:
+        yield running
+
+
+@pytest.fixture
+def pgstac(pgstac_server: stac.PgStac) -> stac.PgStac:
+    """The shared server, emptied, with the collections ``sentinel-2-l2a`` and ``sentinel-1-rtc``."""
+    pgstac_server.reset("sentinel-2-l2a", "sentinel-1-rtc")
+    return pgstac_server
+
+
+@pytest.fixture
+def rustac(tmp_path: Path) -> Iterator[stac.Rustac]:
+    """A rustac of its own for the test; ``serve`` gives it items."""
+    with stac.rustac(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def pgstac_proxy(pgstac: stac.PgStac) -> Iterator[web.Proxy]:
+    """A proxy in front of the shared STAC API."""
+    with web.proxy(pgstac.url) as running:
+        yield running
