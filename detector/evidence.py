@@ -154,7 +154,7 @@ def _fold_block(pixels: Pixels, look: Look, shift: float) -> None:
     least = round(look.evidence.positive * UNITS)
     positive, against = judged & (step >= least), judged & (step <= -least)
     count(p, positive, against, clear, look)
-    decide(p, judged, look)
+    decide(p, judged, positive, look)
     calm = seen & (p["first_seen"] == 0) & ~(positive & expected.known)
     learn(pixels.sums, score, trust(above, expected, share * calm, look), look)
     own = BEFORE_PLANE[look.sensor]
@@ -185,7 +185,7 @@ def _evidence(above: Tensor, score: Tensor, expected: Expected, look: Look) -> T
 
 @lru_cache(maxsize=8)
 def _tables(source: SourceWeights) -> tuple[Tensor, Tensor]:
-    """Log densities in 1/256 nat: of no change by (sigma, distance above its mean), of change by distance below."""
+    """Log densities in 1/256 nat: no change by (sigma, distance above it), change by distance below it."""
     distance = np.arange(REACH * STEP + 1) / STEP
     sigma = np.maximum(np.arange(MAX_SIGMA * SIGMA_STEP + 1), 1)[:, None] / SIGMA_STEP
     stray = source.outlier * _normal(distance - OUTLIER_SHIFT, OUTLIER_SPREAD)

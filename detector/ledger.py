@@ -96,8 +96,18 @@ class Ledger:
         current = [entry for _, entry in newest.values() if not entry.blob.endswith(_WITHDRAWN)]
         return tuple(sorted(current, key=lambda entry: (entry.acquired, entry.pass_name)))
 
+    def newest_elsewhere(self) -> datetime | None:
+        """Newest acquisition in the ledgers of other bases: how far this one has to get to replace them."""
+        area_and_target = self._folder.rpartition("/")[0].rpartition("/")[0] + "/"
+        others = [blob for blob in self._blobs.list(area_and_target) if not blob.startswith(self._folder)]
+        found = [_PASS_NAME.match(blob.rpartition("/")[2]) for blob in others]
+        return max((_entry("", parts).acquired for parts in found if parts is not None), default=None)
+
     def read(self, entry: LedgerEntry) -> LedgerRow:
-        """The row; its time is to the second, as its name has it. Raises Reject where it is damaged."""
+        """The row; its time is to the second, as its name has it. Raises Reject where it is damaged.
+
+        Its name is the entry's without the revision, which depends on the order of arrival.
+        """
         return _decode_row(read_raster(self._blobs.path(entry.blob)), entry)
 
     def looks(self, entry: LedgerEntry, window: Window) -> NDArray[np.uint8]:
@@ -212,7 +222,7 @@ def _decode_row(raster: Raster, entry: LedgerEntry) -> LedgerRow:
     if missing := {"sensor", "source"} - set(raster.tags):
         raise Reject(f"ledger row {entry.blob} lacks {sorted(missing)}; it was not written by groundwatch")
     return LedgerRow(
-        name=entry.pass_name,
+        name=entry.pass_name.rpartition("_r")[0],
         acquired=entry.acquired,
         sensor=Sensor(raster.tags["sensor"]),
         source=raster.tags["source"],

@@ -29,8 +29,11 @@ def count(p: dict[str, Tensor], positive: Tensor, against: Tensor, clear: Tensor
     p["n_miss"] = p["n_miss"] + (against & clear & (p["miss_since"] > 0))
 
 
-def decide(p: dict[str, Tensor], judged: Tensor, look: Look) -> None:
-    """Statuses by the lifecycle of docs/detection.md; a run ends when it is cleared or reclaimed."""
+def decide(p: dict[str, Tensor], judged: Tensor, positive: Tensor, look: Look) -> None:
+    """Statuses by the lifecycle of docs/detection.md; a run ends when it is cleared or reclaimed.
+
+    A positive look never ends a run, however low the odds still are.
+    """
     life = look.settings.lifecycle
     odds, settled = p["log_odds"], p["status"] == PixelStatus.CONFIRMED
     doubtful = odds < round(life.cleared_log_odds * UNITS)
@@ -40,7 +43,7 @@ def decide(p: dict[str, Tensor], judged: Tensor, look: Look) -> None:
     likely &= p["n_pos"] >= life.provisional_looks
     certain &= p["n_pos"] >= life.confirmed_looks
     old = judged & (look.day - p["first_seen"] > life.provisional_max_days) & ~certain
-    ended = judged & ~settled & (p["first_seen"] > 0) & (doubtful | old)
+    ended = judged & ~settled & (p["first_seen"] > 0) & ((doubtful & ~positive) | old)
     p["status"] = torch.where(likely, int(PixelStatus.PROVISIONAL), p["status"])
     p["status"] = torch.where(certain, int(PixelStatus.CONFIRMED), p["status"])
     p["confirmed_on"] = torch.where(certain, look.day, p["confirmed_on"])

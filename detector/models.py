@@ -188,12 +188,15 @@ def choose(
     available: Collection[str],
     *,
     partner_age_days: float | None = None,
-) -> Card | None:
-    """The first card of ``order`` that ``available`` bands can feed; None where ``order`` is empty.
+) -> Card:
+    """The first card of ``order`` that ``available`` bands can feed.
 
     ``partner_age_days`` is the age of the other sensor's bands; None = they are of the same moment.
-    Raises ConfigError on an unknown id, Reject (it names what is missing) where no card can be fed.
+    Raises ConfigError on an unknown id or an empty order, Reject (it names what is missing) where no card
+    can be fed.
     """
+    if not order:
+        raise ConfigError("no model card is named; name at least one under detection.models")
     for name in order:
         if name not in cards:
             raise ConfigError(f"model card {name!r} does not exist; use one of {sorted(cards)}")
@@ -201,8 +204,6 @@ def choose(
     for name, reason in wanting.items():
         if not reason:
             return cards[name]
-    if not order:
-        return None
     reasons = "; ".join(f"{name} {reason}" for name, reason in wanting.items())
     raise Reject(f"no model fits the bands {sorted(available)}: {reasons}")
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
-from datetime import datetime, timedelta
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from groundwatch.wiring import App, Tally, polled
+from groundwatch.wiring import App
 from registry.bus import Topic
 from registry.bus.consume import Handled, consume
 from registry.errors import Retry
@@ -18,12 +22,33 @@ from registry.log import get_logger
 if TYPE_CHECKING:
     from alerts.worker import AlertWorker
     from detector.worker import DetectorWorker
-    from ingest.poll import Poller
+    from ingest.poll import Poller, PollReport
 
 log = get_logger(__name__)
 
 TURN_SECONDS = 60.0
 """Longest turn of one role while others wait, so that a long backlog of passes holds up no notice."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one round did."""
+
+    passes_queued: int = 0
+    passes_done: int = 0
+    changes_done: int = 0
+    delivered: int = 0
+    retried: int = 0
+    rejected: int = 0
+    problems: tuple[str, ...] = ()
+
+    def __add__(self, other: Tally) -> Tally:
+        numbers = {name: getattr(self, name) + getattr(other, name) for name in self.summary()}
+        return Tally(**numbers, problems=self.problems + other.problems)
+
+    def summary(self) -> dict[str, int]:
+        """The numbers by name."""
+        return {name: value for name, value in vars(self).items() if name != "problems"}
 
 
 class Crank:
@@ -53,19 +78,20 @@ class Crank:
             ready = self._app.bus.next_ready(topic) if role in self._roles else None
             if ready is not None:
                 waits.append(ready)
-        due = self._alerter.seconds_until_due() if "notify" in self._roles else None
-        if due is not None:
-            waits.append(due)
         return max(0.05, min(waits))
 
     def _is_poll_due(self) -> bool:
         return self._poll_due is None or self._app.now() >= self._poll_due
 
+    def backfill(self, area_ids: Sequence[str], since: date, until: date | None) -> Tally:
+        """Queue the passes of a period, all areas where none is named."""
+        return _polled(self._poller.backfill(tuple(area_ids) or None, since, until))
+
     def _poll(self, *, once: bool) -> Tally:
         interval = timedelta(seconds=self._app.settings.poll.interval_s)
         self._poll_due = self._app.now() + interval
         try:
-            return polled(self._poller.poll())
+            return _polled(self._poller.poll())
         except Retry as exc:
             # A provider that is down must not stop the work that is queued already.
             if once and self._roles == {"poll"}:
@@ -120,3 +146,49 @@ class Crank:
     @cached_property
     def _alerter(self) -> AlertWorker:
         return self._app.alerter()
+
+
+def run(app: App, *, once: bool, roles: Sequence[str]) -> Tally:
+    """Turn the crank until stopped; ``once``: until nothing is left to do now."""
+    with graceful(app.stopping):
+        crank = Crank(app, frozenset(roles))
+        total = crank.turn(once=once)
+        while not once and not app.stopping.is_set():
+            app.stopping.wait(crank.idle_seconds())
+            total = total + crank.turn(once=once)
+    return total
+
+
+def backfill(
+    app: App, area_ids: Sequence[str], *, since: date, until: date | None, roles: Sequence[str]
+) -> Tally:
+    """Queue the passes of a period, then work off what ``roles`` say."""
+    with graceful(app.stopping):
+        crank = Crank(app, frozenset(roles))
+        queued = crank.backfill(area_ids, since, until)
+        return queued + crank.turn(once=True)
+
+
+@contextmanager
+def graceful(stopping: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT finish the event in hand, then stop; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        log.info("stopping after the work in hand", signal=signal.Signals(number).name)
+        stopping.set()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _polled(report: PollReport) -> Tally:
+    return Tally(passes_queued=report.published, problems=(*report.problems, *report.failures, *report.notes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.blobs import Blobs, open_blobs
 from registry.bus import Bus, Topic, open_bus
-from registry.errors import NotFound
+from registry.errors import ConfigError, NotFound
 from registry.events import PermitsChanged, permits_changed
 from registry.grid import area_grid
 from registry.log import configure, get_logger
@@ -25,30 +24,9 @@ from registry.store import ImportCounts, Store, open_store
 if TYPE_CHECKING:
     from alerts.worker import AlertWorker
     from detector.worker import DetectorWorker
-    from ingest.poll import Poller, PollReport
+    from ingest.poll import Poller, Progress
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one round did."""
-
-    passes_queued: int = 0
-    passes_done: int = 0
-    changes_done: int = 0
-    delivered: int = 0
-    retried: int = 0
-    rejected: int = 0
-    problems: tuple[str, ...] = ()
-
-    def __add__(self, other: Tally) -> Tally:
-        numbers = {name: getattr(self, name) + getattr(other, name) for name in self.summary()}
-        return Tally(**numbers, problems=self.problems + other.problems)
-
-    def summary(self) -> dict[str, int]:
-        """The numbers by name."""
-        return {name: value for name, value in vars(self).items() if name != "problems"}
 
 
 def utc_now() -> datetime:
@@ -126,17 +104,39 @@ class App:
                 self.store.revive_delivery(failed[name])
         return len(wanted)
 
-    def poller(self) -> Poller:
-        """Ingest, ready to poll."""
+    def poller(self, progress: Progress | None = None) -> Poller:
+        """Ingest, ready to poll all providers."""
+        from ingest.catalog import open_catalog
         from ingest.poll import Poller
 
-        return Poller(self.store, self.blobs, self.settings, now=self.now)
+        catalogs = [
+            open_catalog(provider, self.settings.http, page_size=self.settings.poll.page_size)
+            for provider in self.settings.providers
+        ]
+        return Poller(
+            self.store,
+            catalogs,
+            blobs=self.blobs,
+            settings=self.settings,
+            now=self.now,
+            progress=progress or (lambda _done, _total, _what: None),
+        )
 
     def detector(self) -> DetectorWorker:
         """The detector, with its model cards loaded."""
+        from detector.models import load_cards, shipped_cards
+        from detector.reading import ReaderSettings
         from detector.worker import DetectorWorker
 
-        return DetectorWorker(self.bus, self.blobs, settings=self.settings, now=self.now)
+        read = self.settings.read
+        reader = ReaderSettings(
+            threads=read.threads,
+            timeout_s=read.timeout_s,
+            retries=read.retries,
+            backoff_s=read.backoff_s,
+        )
+        cards = load_cards((shipped_cards(), *self.settings.model_cards))
+        return DetectorWorker(self.bus, self.blobs, cards=cards, reader=reader, now=self.now)
 
     def alerter(self) -> AlertWorker:
         """The alerter."""
@@ -144,65 +144,30 @@ class App:
 
         return AlertWorker(self.store, self.blobs, self.settings, now=self.now)
 
-    def backfill(self, area_ids: Sequence[str], since: datetime, until: datetime | None) -> Tally:
-        """Queue the passes of a period, all areas where none is named."""
-        wanted = tuple(area_ids) or tuple(area.id for area in self.store.areas())
-        return polled(self.poller().backfill(wanted, since, until or self.now()))
-
-    def run(self, *, once: bool, roles: Sequence[str]) -> Tally:
-        """Turn the crank until stopped; ``once``: until nothing is left to do now."""
-        with self._graceful():
-            from groundwatch.crank import Crank
-
-            crank = Crank(self, frozenset(roles))
-            total = crank.turn(once=once)
-            while not once and not self.stopping.is_set():
-                self.stopping.wait(crank.idle_seconds())
-                total = total + crank.turn(once=once)
-        return total
-
-    @contextmanager
-    def _graceful(self) -> Iterator[None]:
-        """SIGTERM and SIGINT finish the event in hand, then stop; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, _frame: object) -> None:
-            if self.stopping.is_set():
-                raise KeyboardInterrupt
-            log.info("stopping after the work in hand", signal=signal.Signals(number).name)
-            self.stopping.set()
-
-        previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
 
 def failed_name(record: DeliveryRecord) -> str:
     """What people call a failed delivery: the start of its notice's id, and its target."""
     return f"{record.notice_id[:8]}@{record.target}"
 
 
-def polled(report: PollReport) -> Tally:
-    """What ingest did, as a tally."""
-    queued = report.passes_new + report.passes_revised
-    return Tally(passes_queued=queued, problems=report.problems)
-
-
 @contextmanager
 def open_app(config: Path | None, *, verbose: bool = False) -> Iterator[App]:
     """The program as the configuration says; everything closed at the end."""
     settings = load_settings(config)
-    configure(level="DEBUG" if verbose else settings.log.level)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    store = open_store(settings.store_path, now=utc_now)
-    bus = open_bus(settings.bus_url)
+    configure("debug" if verbose else settings.log.level, json_lines=settings.log.json_lines)
     try:
-        yield App(settings=settings, store=store, bus=bus, blobs=open_blobs(settings.blobs_url))
-    finally:
-        bus.close()
-        store.close()
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(
+            f"data {settings.data} can't be made ({exc.strerror}); name another folder"
+        ) from exc
+    with open_store(settings.store_path, now=utc_now) as store:
+        bus = open_bus(
+            settings.bus_url, lease_s=settings.work.lease_s, max_attempts=settings.work.max_attempts
+        )
+        app = App(settings=settings, store=store, bus=bus, blobs=open_blobs(settings.blobs_url))
+        app.add_areas(settings.defined_areas())
+        try:
+            yield app
+        finally:
+            bus.close()

@@ -26,8 +26,6 @@ class QualitySettings(Value):
     """Pixels taken off beside no data; 60 m bands end earlier than 10 m bands."""
     min_clear_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
     """A pass with a smaller clear share of the area is recorded but gives no evidence."""
-    max_shift_px: float = Field(default=0.5, gt=0.0)
-    """A pass that is shifted by more against earlier passes gives no evidence."""
 
 
 class PartnerSettings(Value):
@@ -63,7 +61,7 @@ class EvidenceSettings(Value):
     """Chance per day that an untouched pixel changes; 2e-5 is 0.7 percent a year."""
     reversal_per_day: float = Field(default=5e-4, gt=0.0, lt=0.1)
     """Chance per day that a changed pixel is as before; 5e-4 forgets a change in about five years."""
-    s2: SourceWeights = SourceWeights(weight=1.0, cap=3.0, outlier=0.06)
+    s2: SourceWeights = SourceWeights(weight=1.0, cap=2.8, outlier=0.06)
     """How a Sentinel-2 look counts; six in a hundred are missed cloud, haze or shadow."""
     s1: SourceWeights = SourceWeights(weight=0.6, cap=1.5, outlier=0.02)
     """How a Sentinel-1 look counts: less than an optical one."""

@@ -113,8 +113,8 @@ class PollSettings(Value):
 class WorkSettings(Value):
     """The bus: how events are handed to workers."""
 
-    lease_s: float = Field(default=900.0, ge=1.0, le=86_400.0)
-    """Seconds until the event of a silent worker is handed to another; longer than one pass takes."""
+    lease_s: float = Field(default=60.0, ge=1.0, le=86_400.0)
+    """Seconds until the event of a silent worker is handed to another; a busy worker renews its lease."""
     max_attempts: int = Field(default=5, ge=1, le=100)
     """Tries before an event goes to the dead letters."""
     halt_after: int = Field(default=20, ge=1, le=10_000)

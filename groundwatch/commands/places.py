@@ -25,7 +25,7 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _report_rows(notes: Sequence[RowNote]) -> None:
-    say(f"row {note.row}: {note.level}: {note.message}" for note in notes)
+    say(str(note) for note in notes)
 
 
 @click.group(cls=Group)
@@ -45,7 +45,7 @@ def area() -> None:
 )
 @click.option("--buffer", "buffer_m", type=float, help="Metres around the polygon that are watched too.")
 @pass_options
-def area_add(options: Options, file: Path, **given: Any) -> None:
+def area_add(options: Options, /, file: Path, **given: Any) -> None:
     """Add areas from GeoJSON, GeoPackage, zipped Shapefile, KML or GeoParquet."""
     from registry.imports import read_areas
 
@@ -134,9 +134,9 @@ def permit() -> None:
     type=click.Path(path_type=Path, exists=True),
     help="Mapping file (YAML) of another register.",
 )
-@click.option("--release", help="The register's release or date; default the file's name.")
+@click.option("--release", help="Release of the register, best as a date; default the file's date.")
 @pass_options
-def permit_import(options: Options, file: Path, **given: Any) -> None:
+def permit_import(options: Options, /, file: Path, **given: Any) -> None:
     """Import permits; every row is imported or reported. Open incidents near them are judged again."""
     from registry.imports import read_permits
 
@@ -192,7 +192,7 @@ def zone() -> None:
     help="Kind of all zones in the file; default: the file's, or protected.",
 )
 @pass_options
-def zone_import(options: Options, file: Path, **given: Any) -> None:
+def zone_import(options: Options, /, file: Path, **given: Any) -> None:
     """Import zones; every row is imported or reported. Open incidents near them are judged again."""
     from registry.imports import read_zones
 

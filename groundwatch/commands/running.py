@@ -10,7 +10,7 @@ import click
 from groundwatch.console import Command, Options, pass_options, say, show_value
 
 if TYPE_CHECKING:
-    from groundwatch.wiring import Tally
+    from groundwatch.crank import Tally
 
 ONCE = click.option("--once", is_flag=True, help="Do what there is to do now, then stop.")
 
@@ -20,8 +20,10 @@ ONCE = click.option("--once", is_flag=True, help="Do what there is to do now, th
 @pass_options
 def run(options: Options, once: bool) -> None:
     """Poll, detect and notify in one process: the default way to run."""
+    from groundwatch.crank import run as turn
+
     with options.app() as app:
-        _show(options, app.run(once=once, roles=("poll", "detect", "notify")))
+        _show(options, turn(app, once=once, roles=("poll", "detect", "notify")))
 
 
 @click.command(cls=Command)
@@ -29,8 +31,10 @@ def run(options: Options, once: bool) -> None:
 @pass_options
 def poll(options: Options, once: bool) -> None:
     """Ask the providers for new passes over the areas and queue them."""
+    from groundwatch.crank import run as turn
+
     with options.app() as app:
-        _show(options, app.run(once=once, roles=("poll",)))
+        _show(options, turn(app, once=once, roles=("poll",)))
 
 
 @click.command(cls=Command)
@@ -38,8 +42,10 @@ def poll(options: Options, once: bool) -> None:
 @pass_options
 def detect(options: Options, once: bool) -> None:
     """Work off the queue of passes: read, fuse, score, fold, judge."""
+    from groundwatch.crank import run as turn
+
     with options.app() as app:
-        _show(options, app.run(once=once, roles=("detect",)))
+        _show(options, turn(app, once=once, roles=("detect",)))
 
 
 @click.command(cls=Command)
@@ -47,11 +53,13 @@ def detect(options: Options, once: bool) -> None:
 @pass_options
 def notify(options: Options, once: bool) -> None:
     """Work off the queue of changes: decide who hears of them, and send."""
+    from groundwatch.crank import run as turn
+
     with options.app() as app:
-        _show(options, app.run(once=once, roles=("notify",)))
+        _show(options, turn(app, once=once, roles=("notify",)))
 
 
-class _Day(click.ParamType):
+class _Day(click.ParamType[datetime]):
     name = "YYYY-MM-DD"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
@@ -73,13 +81,14 @@ def backfill(
     options: Options, area_ids: tuple[str, ...], since: datetime, until: datetime | None, no_detect: bool
 ) -> None:
     """Fetch the passes of a period and work them off in order of acquisition."""
+    from groundwatch.crank import backfill as fill
+
+    roles = () if no_detect else ("detect", "notify")
+    last = until.date() if until else None
     with options.app() as app:
         for area_id in area_ids:
             app.store.area(area_id)
-        tally = app.backfill(area_ids, since, until)
-        if not no_detect:
-            tally = tally + app.run(once=True, roles=("detect", "notify"))
-        _show(options, tally)
+        _show(options, fill(app, area_ids, since=since.date(), until=last, roles=roles))
 
 
 def _show(options: Options, tally: Tally) -> None:

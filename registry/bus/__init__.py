@@ -34,7 +34,7 @@ class Delivery(Protocol):
         """Done and durable: never deliver it again."""
 
     def retry(self, reason: str, *, after: float | None = None) -> None:
-        """Deliver again after a back-off (or ``after`` seconds); a last failed try ends in the dead letters."""
+        """Deliver again after a back-off (or ``after`` seconds); the last try ends in the dead letters."""
 
     def reject(self, reason: str) -> None:
         """Move it to the dead letters; its neighbours go on."""
@@ -86,10 +86,14 @@ class Bus(Protocol):
     def close(self) -> None: ...
 
 
-def open_bus(url: str) -> Bus:
-    """``sqlite:///path/to/groundwatch.db``. Raises ConfigError on another scheme."""
+def open_bus(url: str, *, lease_s: float = 60.0, max_attempts: int = 12) -> Bus:
+    """``sqlite:///path/to/groundwatch.db``; a relative path has three slashes, an absolute one four.
+
+    ``lease_s`` is how long a silent worker keeps its event, ``max_attempts`` how often one is tried.
+    Raises ConfigError on another scheme.
+    """
     if url.startswith("sqlite:///"):
         from registry.bus.local import LocalBus
 
-        return LocalBus(url.removeprefix("sqlite:///"))
+        return LocalBus(url.removeprefix("sqlite:///"), lease_s=lease_s, max_attempts=max_attempts)
     raise ConfigError(f"bus {url.split('://')[0]!r} is not known; use sqlite:///PATH")

@@ -1,0 +1,111 @@
+"""One look: read a pass, weigh its pixels, score them with the best model its bands can feed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.models import Card, choose, score
+from detector.objects import watched
+from detector.products import write_preview
+from detector.quality import look_quality
+from detector.reading import ReaderSettings
+from detector.stack import Stack, read_stack
+from detector.state import LedgerRow, quantise, source_name
+from registry.blobs import Blobs
+from registry.events import PassFound
+from registry.log import get_logger
+from registry.models import S1_BANDS, Pass, Sensor, Target
+
+log = get_logger(__name__)
+
+PREVIEW_BANDS = ("B02", "B03", "B04")
+"""What true-colour previews, and so pictures, are made of."""
+
+PARTNER_COVER = 0.98
+"""Share of the pass's pixels that a partner must cover to be fused: elsewhere the pass would be lost."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a pass says, before any history."""
+
+    rows: Mapping[Target, LedgerRow]
+    clear_fraction: float
+    """Share of the watched pixels that were seen clearly."""
+    notes: tuple[str, ...]
+
+
+def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSettings, blobs: Blobs) -> Look:
+    """Read, weigh and score the pass; its true-colour preview is stored on the way."""
+    pass_, area = task.pass_, task.area
+    chosen = {target: _card(task, target, cards, _offered(task)) for target in area.targets}
+    needed = {band for card in chosen.values() for band in card.bands}
+    partner = task.partner if pass_.sensor is Sensor.S2 and needed & set(S1_BANDS) else None
+    stack = read_stack(pass_, partner, task.grid, needed | _preview(pass_), reader=reader)
+    if partner is not None and not _covers(stack):
+        log.info("partner covers too little, not fused", partner=partner.name)
+        optical = {name for name in _offered(task) if name not in S1_BANDS}
+        chosen = {target: _card(task, target, cards, optical) for target in area.targets}
+    quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
+    write_preview(blobs, pass_, task.grid, stack.bands)
+    rows = {target: _row(task, card, stack, quality.weight) for target, card in chosen.items()}
+    notes = (*stack.notes, *quality.notes)
+    log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])
+    return Look(rows=rows, clear_fraction=quality.clear_fraction, notes=notes)
+
+
+def _offered(task: PassFound) -> set[str]:
+    """Bands that every scene of the pass has, and those of the partner."""
+    sources = [task.pass_] if task.partner is None else [task.pass_, task.partner]
+    offered: set[str] = set()
+    for source in sources:
+        offered |= _common(source)
+    return offered
+
+
+def _common(source: Pass) -> set[str]:
+    first, *others = (set(scene.bands) for scene in source.scenes)
+    return first.intersection(*others)
+
+
+def _card(task: PassFound, target: Target, cards: Mapping[str, Card], offered: Collection[str]) -> Card:
+    """The best card for the pass. A radar pass is scored by radar alone: its optical bands count once."""
+    models, pass_ = task.settings.models, task.pass_
+    if pass_.sensor is Sensor.S1:
+        order = getattr(models, f"{target.value}_sar")
+        return choose(cards, order, set(offered) & set(S1_BANDS))
+    age = None
+    if task.partner is not None:
+        age = (pass_.acquired - task.partner.acquired).total_seconds() / 86_400
+    return choose(cards, getattr(models, target.value), offered, partner_age_days=age)
+
+
+def _preview(pass_: Pass) -> set[str]:
+    if pass_.sensor is Sensor.S1:
+        return set()
+    return set(PREVIEW_BANDS) & _common(pass_)
+
+
+def _covers(stack: Stack) -> bool:
+    optical = [np.isfinite(band) for name, band in stack.bands.items() if name not in S1_BANDS]
+    radar = [np.isfinite(band) for name, band in stack.bands.items() if name in S1_BANDS]
+    seen = np.logical_and.reduce(optical)
+    both = seen & np.logical_and.reduce(radar)
+    return bool(both.sum() >= PARTNER_COVER * seen.sum())
+
+
+def _row(task: PassFound, card: Card, stack: Stack, weight: NDArray[np.uint8]) -> LedgerRow:
+    pass_ = task.pass_
+    scores = quantise(score(card, stack.bands))
+    return LedgerRow(
+        name=pass_.name.rpartition("_r")[0],
+        acquired=pass_.acquired,
+        sensor=pass_.sensor,
+        source=source_name(pass_.sensor, card.id, pass_.relative_orbit),
+        score=scores,
+        weight=weight,
+    )

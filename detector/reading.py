@@ -1,0 +1,260 @@
+"""One band of one scene onto the grid: open, check, read the window at native resolution, resample.
+
+The GDAL settings are those of docs/performance.md. GDAL remembers failures and old content of a URL for
+the life of the process, so remote files are marked as not to be cached and every read is tried anew.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from rasterio.errors import RasterioError
+from rasterio.warp import Resampling, reproject
+from rasterio.windows import Window as RasterWindow
+from shapely import box
+
+from detector.resample import Coordinates, aligned, bilinear, nearest, warped
+from registry.errors import Reject, Retry
+from registry.grid import RESOLUTION, Grid
+from registry.log import get_logger, mask
+from registry.models import BandFile, Scene
+
+log = get_logger(__name__)
+
+Float32 = NDArray[np.float32]
+
+MAX_SIDE = 40_000
+"""Largest raster that is opened: a Sentinel-1 scene has 26,000 columns; more is a bomb or a mistake."""
+
+SCHEMES = ("http", "https", "file", "")
+"""What an href may begin with; profiles narrow it further."""
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How files are read."""
+
+    threads: int = 8
+    """Windows read at the same time."""
+    timeout_s: float = 60.0
+    """Seconds until a stalled read is cut off."""
+    retries: int = 5
+    """Further tries of one window."""
+    backoff_s: float = 0.5
+    """Seconds before the first retry; doubles each time."""
+    local_files: bool = True
+    """Whether hrefs may be files of this machine."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Numbers of one band on the grid."""
+
+    values: Float32
+    """(h, w) as the file has them (no scale, no offset); NaN = no data."""
+
+
+def read_window(scene: Scene, file: BandFile, grid: Grid, *, classes: bool, reader: ReaderSettings) -> Window:
+    """The band on the grid; bilinear, or nearest for ``classes``. Raises Retry or Reject."""
+    path = openable(file.href, reader)
+    for attempt in range(reader.retries + 1):
+        try:
+            with rasterio.Env(**_gdal_options(reader)), _explained(scene, file):
+                return _read(path, scene, file, grid, classes=classes)
+        except _Missing as exc:
+            raise Retry(str(exc)) from exc
+        except Retry as exc:
+            if attempt == reader.retries:
+                raise
+            pause = reader.backoff_s * 2**attempt
+            log.debug("read failed, trying again", reason=str(exc), pause_s=pause)
+            time.sleep(pause)
+    raise AssertionError("the loop returns or raises")
+
+
+class _Missing(Retry):
+    """The file is not there (404, 410, no such file): the bus waits longer than a loop here should."""
+
+
+def openable(href: str, reader: ReaderSettings) -> str:
+    """What GDAL opens. Raises Reject for a scheme that is not allowed."""
+    if href.startswith("/vsicurl?"):
+        return href
+    scheme = urlsplit(href).scheme
+    if href.startswith("/vsi") or scheme not in SCHEMES:
+        raise Reject(
+            f"href {mask(href)!r} has scheme {scheme or '/vsi'!r}; only http, https and files are read"
+        )
+    if scheme in ("http", "https"):
+        return f"/vsicurl/{href}"
+    if not reader.local_files:
+        raise Reject(f"href {mask(href)!r} is a local file, which this process may not read")
+    return urlsplit(href).path if scheme == "file" else href
+
+
+@contextmanager
+def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
+    """Foreign errors to ours: what the network may heal is Retry, what a local file will never be is Reject."""
+    shown = f"{scene.id}: {mask(file.href)}"
+    try:
+        yield
+    except (RasterioError, OSError) as exc:
+        reason = (str(exc.__cause__ or exc).splitlines() or [type(exc).__name__])[0].strip()
+        remote = file.href.startswith(("http", "/vsi"))
+        if any(code in reason for code in ("404", "410")) or (
+            not remote and not Path(openable(file.href, ReaderSettings())).exists()
+        ):
+            raise _Missing(f"{shown} is not there ({reason}); it is tried again later") from exc
+        if not remote:
+            raise Reject(
+                f"{shown} can't be read ({reason}); put a complete file there, then dead retry"
+            ) from exc
+        raise Retry(f"{shown} can't be read now ({reason})") from exc
+    except MemoryError as exc:
+        raise Reject(f"{shown} needs more memory than there is") from exc
+
+
+def _gdal_options(reader: ReaderSettings) -> dict[str, Any]:
+    return {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+        "GDAL_HTTP_MULTIPLEX": "YES",
+        "GDAL_HTTP_MAX_RETRY": 3,
+        "GDAL_HTTP_RETRY_DELAY": 0.1,
+        "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+        "GDAL_HTTP_TIMEOUT": math.ceil(reader.timeout_s),
+        "GDAL_HTTP_CONNECTTIMEOUT": math.ceil(min(reader.timeout_s, 20.0)),
+        "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(min(reader.timeout_s, 20.0)),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
+        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http",
+        "GDAL_CACHEMAX": 256,
+        "GTIFF_IGNORE_READ_ERRORS": "NO",
+    }
+
+
+def _read(path: str, scene: Scene, file: BandFile, grid: Grid, *, classes: bool) -> Window:
+    with rasterio.open(path) as source:
+        _check(source, scene, file)
+        nodata = file.nodata if file.nodata is not None else source.nodata
+        if _finer_than_grid(source, grid):
+            return Window(_averaged(source, file.index, grid, nodata, classes=classes))
+        where = _coordinates(source, grid)
+        window = _window(source, where)
+        if window is None:
+            return Window(np.full(grid.shape, np.nan, dtype=np.float32))
+        numbers = source.read(file.index, window=window)
+    where = where.shifted(int(window.col_off), int(window.row_off))
+    valid = _valid(numbers, nodata)
+    if classes:
+        found, good = nearest(numbers, np.ones(numbers.shape, bool) if valid is None else valid, where)
+        return Window(np.where(good, found, np.nan).astype(np.float32))
+    return Window(bilinear(numbers.astype(np.float32, copy=False), valid, where))
+
+
+def _check(source: Any, scene: Scene, file: BandFile) -> None:
+    shown = f"{scene.id}: {mask(file.href)}"
+    if source.crs is None:
+        hint = (
+            "has ground control points only, it is not terrain-corrected"
+            if source.gcps[0]
+            else "names no CRS"
+        )
+        raise Reject(f"{shown} {hint}; only map-projected rasters are read")
+    if file.index > source.count:
+        raise Reject(f"{shown} has {source.count} bands, the item names band {file.index}")
+    if max(source.width, source.height) > MAX_SIDE:
+        raise Reject(
+            f"{shown} has {source.width} x {source.height} pixels, at most {MAX_SIDE} a side are read"
+        )
+    if np.dtype(source.dtypes[file.index - 1]).kind not in "uif":
+        raise Reject(f"{shown} holds {source.dtypes[file.index - 1]}, numbers are needed")
+    if source.transform.b or source.transform.d or source.transform.e >= 0.0:
+        raise Reject(f"{shown} is rotated or not north-up; warp it first")
+    epsg = source.crs.to_epsg()
+    if scene.epsg is not None and epsg is not None and epsg != scene.epsg:
+        raise Reject(f"{shown} is in EPSG:{epsg}, the item says EPSG:{scene.epsg}; one of them is wrong")
+    if not _world_box(source.crs.to_wkt(), tuple(source.bounds)).intersects(scene.footprint):
+        raise Reject(f"{shown} lies elsewhere than the item's footprint; the file or its CRS is wrong")
+
+
+@lru_cache(maxsize=256)
+def _world_box(wkt: str, bounds: tuple[float, float, float, float]) -> Any:
+    transformer = Transformer.from_crs(CRS.from_wkt(wkt), "EPSG:4326", always_xy=True)
+    return box(*transformer.transform_bounds(*bounds))
+
+
+@lru_cache(maxsize=64)
+def _to_source(grid_epsg: int, wkt: str) -> Transformer:
+    return Transformer.from_crs(f"EPSG:{grid_epsg}", CRS.from_wkt(wkt), always_xy=True)
+
+
+def _finer_than_grid(source: Any, grid: Grid) -> bool:
+    """Finer pixels would alias under four samples: GDAL averages them with its wider kernel."""
+    metres = source.res[0] if source.crs.is_projected else source.res[0] * 111_320.0
+    return bool(metres < 0.9 * RESOLUTION) and grid.width > 0
+
+
+def _averaged(source: Any, index: int, grid: Grid, nodata: float | None, *, classes: bool) -> Float32:
+    out = np.full(grid.shape, np.nan, dtype=np.float32)
+    reproject(
+        rasterio.band(source, index),
+        out,
+        src_nodata=nodata,
+        dst_transform=rasterio.Affine(*grid.geotransform),
+        dst_crs=grid.crs,
+        dst_nodata=float("nan"),
+        resampling=Resampling.nearest if classes else Resampling.bilinear,
+        tolerance=0.0,
+    )
+    return out
+
+
+def _coordinates(source: Any, grid: Grid) -> Coordinates:
+    """Grid pixels in source pixels: by arithmetic in one CRS, by a node grid across CRSs."""
+    transform = source.transform
+    if source.crs.to_epsg() == grid.epsg:
+        corner = (transform.c, transform.f, transform.a, -transform.e)
+        return aligned(left=grid.left, top=grid.top, shape=grid.shape, step=RESOLUTION, source=corner)
+    transformer = _to_source(grid.epsg, source.crs.to_wkt())
+
+    def to_source(columns: Any, rows: Any) -> tuple[Any, Any]:
+        x, y = transformer.transform(grid.left + columns * RESOLUTION, grid.top - rows * RESOLUTION)
+        return (x - transform.c) / transform.a, (y - transform.f) / transform.e
+
+    return warped(grid.shape, to_source)
+
+
+def _window(source: Any, where: Coordinates) -> RasterWindow | None:
+    """The source pixels that the grid's pixels touch; None where they do not meet."""
+    if not (np.isfinite(where.columns).all() and np.isfinite(where.rows).all()):
+        return None
+    first_column, last_column = math.floor(where.columns.min()) - 1, math.ceil(where.columns.max()) + 1
+    first_row, last_row = math.floor(where.rows.min()) - 1, math.ceil(where.rows.max()) + 1
+    left, right = max(0, first_column), min(source.width, last_column)
+    top, bottom = max(0, first_row), min(source.height, last_row)
+    if left >= right or top >= bottom:
+        return None
+    return RasterWindow(left, top, right - left, bottom - top)
+
+
+def _valid(numbers: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Which pixels have data; None = all."""
+    valid: NDArray[np.bool_] | None = None
+    if nodata is not None and not math.isnan(nodata):
+        valid = numbers != nodata
+    if numbers.dtype.kind == "f":
+        finite = np.isfinite(numbers)
+        valid = finite if valid is None else valid & finite
+    return None if valid is None or valid.all() else valid

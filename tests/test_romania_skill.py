@@ -1,0 +1,71 @@
+"""Real passes: real loss is found, and what did not change is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from detector.models import choose, load_cards, shipped_cards
+from detector.state import PixelStatus, State
+from registry.detection import DetectionSettings
+from registry.models import Target
+from tests.romania_skill import Mask, folded, ledger, load, measure, ndvi_drop, never_lost
+
+SETTINGS = DetectionSettings()
+SMALLEST_PX = 10
+"""The minimum mapping unit of 0.1 ha."""
+
+
+class Result:
+    """One fold over all passes."""
+
+    def __init__(self, folder: Path, target: Target) -> None:
+        cards = load_cards([shipped_cards()])
+        _, looks = load(folder)
+        card = choose(cards, getattr(SETTINGS.models, target.value), looks[0].bands)
+        assert card is not None
+        self.card = card.id
+        rows = tuple(ledger(looks, card, SETTINGS))
+        self.ever = np.zeros(rows[0].score.shape, dtype=bool)
+        for state in folded(rows, target, SETTINGS):
+            self.ever |= state.status == PixelStatus.CONFIRMED
+        self.state: State = state
+
+    def flagged(self) -> Mask:
+        """Confirmed pixels and doubtful ones that touch them, in objects of the minimum mapping unit."""
+        confirmed = self.state.status == PixelStatus.CONFIRMED
+        likely = (self.state.status == PixelStatus.PROVISIONAL) & (self.state.log_odds > 0)
+        labels, count = ndimage.label(confirmed | likely)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        kept = [one for one in np.unique(labels[confirmed]) if one and sizes[one] >= SMALLEST_PX]
+        mask: Mask = np.isin(labels, kept)
+        return mask
+
+
+@pytest.fixture(scope="module")
+def forest(real_data: Path) -> Result:
+    return Result(real_data / "romania_s2", Target.FOREST)
+
+
+def test_real_loss_is_found_and_little_else(forest: Result, real_data: Path) -> None:
+    _, looks = load(real_data / "romania_s2")
+    skill = measure(forest.flagged(), ndvi_drop(looks))
+    print(f"{forest.card}: {skill.hit} of {skill.clusters} clusters, {skill.flagged} px flagged, ", end="")
+    print(f"{skill.false_share:.1%} of it where NDVI fell by less than 0.1")
+    assert skill.clusters >= 5
+    assert skill.recall >= 0.8
+    assert 0 < skill.false_share <= 0.25
+
+
+def test_what_never_lost_greenness_was_never_confirmed(forest: Result, real_data: Path) -> None:
+    _, looks = load(real_data / "romania_s2")
+    calm = never_lost(looks, 0.05)
+    assert int(calm.sum()) > 3000
+    assert int((forest.ever & calm).sum()) <= calm.sum() // 500
+
+
+def test_logging_is_not_excavation(real_data: Path) -> None:
+    assert not Result(real_data / "romania_s2", Target.TRANSFORMED).flagged().any()
