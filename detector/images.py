@@ -12,8 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_geom
+from rasterio.warp import reproject, transform_geom
 from shapely.geometry import shape
 
 from registry.errors import InputError
@@ -123,19 +122,22 @@ def _read(source: Any, index: int) -> NDArray[Any]:
 
 
 def _read_onto(source: Any, index: int, name: str, profile: Mapping[str, Any]) -> NDArray[Any]:
-    nodata = source.nodata if source.nodata is not None else (0 if source.dtypes[0] != "float32" else None)
-    with WarpedVRT(
-        source,
-        crs=profile["crs"],
-        transform=profile["transform"],
-        width=profile["width"],
-        height=profile["height"],
-        resampling=Resampling.nearest if name == MASK_BAND else Resampling.bilinear,
+    """The band on another image's grid; integer files without a nodata value say it with 0."""
+    nodata = source.nodata
+    if nodata is None and np.dtype(source.dtypes[index - 1]).kind in "ui":
+        nodata = 0
+    onto = np.full((profile["height"], profile["width"]), np.nan, dtype=np.float32)
+    reproject(
+        rasterio.band(source, index),
+        onto,
         src_nodata=nodata,
-        nodata=nodata if nodata is not None else float("nan"),
+        dst_transform=profile["transform"],
+        dst_crs=profile["crs"],
+        dst_nodata=float("nan"),
+        resampling=Resampling.nearest if name == MASK_BAND else Resampling.bilinear,
         tolerance=0.0,
-    ) as warped:
-        return _as_numbers(warped.read(index, masked=True))
+    )
+    return onto
 
 
 def _as_numbers(data: Any) -> NDArray[Any]:

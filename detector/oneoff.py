@@ -17,7 +17,7 @@ from scipy.ndimage import label
 from detector.images import Image, Scaling, read_image
 from detector.models import Card, choose, score
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
-from detector.pairs import forest_loss, transformation
+from detector.pairs import forest_loss, smoothed, transformation
 from detector.quality import cloud_mask
 from registry.detection import DetectionSettings
 from registry.errors import InputError
@@ -32,7 +32,7 @@ SCORE_NAMES = ("forest_loss", "transformation")
 CLASS_CODES = {IncidentKind.FOREST_LOSS: 1, IncidentKind.EXCAVATION: 2}
 """Pixel values of the change mask."""
 
-THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.12, IncidentKind.EXCAVATION: 0.05}
+THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.20, IncidentKind.EXCAVATION: 0.05}
 """Scores from which a pixel of a pair is called changed (docs/models.md says how they were found)."""
 
 SEGMENT_CODES = {Target.FOREST: 1, Target.TRANSFORMED: 2}
@@ -123,12 +123,11 @@ def _compare_pair(
         )
     scores = _scores(first, second, seen=seen, models=models)
     mask = _change_mask(scores, seen=seen, settings=models.settings, image=first)
+    layers = [
+        Layer(name, smoothed(scores[kind])) for name, kind in zip(SCORE_NAMES, CLASS_CODES, strict=True)
+    ]
     out.mkdir(parents=True, exist_ok=True)
-    write_layers(
-        out / "scores.tif",
-        first,
-        [Layer(kind, scores[key]) for kind, key in zip(SCORE_NAMES, scores, strict=True)],
-    )
+    write_layers(out / "scores.tif", first, layers)
     write_classes(
         out / "change.tif", first, np.where(seen, mask, 255).astype(np.uint8), labels=_labels(CLASS_CODES)
     )
@@ -175,12 +174,16 @@ def _seen(image: Image) -> Mask:
 def _change_mask(
     scores: Mapping[IncidentKind, Float32], *, seen: Mask, settings: DetectionSettings, image: Image
 ) -> NDArray[np.uint8]:
-    """(h, w) class codes without components below the minimum mapping unit; excavation wins over loss."""
+    """(h, w) class codes where a pixel and its neighbourhood both changed; excavation wins over loss.
+
+    Components below the minimum mapping unit are dropped.
+    """
     mask = np.zeros(image.shape, dtype=np.uint8)
     fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
     for kind in (IncidentKind.FOREST_LOSS, IncidentKind.EXCAVATION):
         with np.errstate(invalid="ignore"):
             hit = seen & (scores[kind] >= THRESHOLDS[kind])
+            hit &= smoothed(scores[kind]) >= THRESHOLDS[kind]
         mask[_at_least(hit, fewest)] = CLASS_CODES[kind]
     return mask
 

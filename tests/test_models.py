@@ -148,12 +148,12 @@ def test_bands_without_any_look_give_no_score() -> None:
 )
 def test_the_best_card_that_the_pass_can_feed(available: set[str], age: float | None, chosen: str) -> None:
     card = choose(CARDS, ORDER.forest, available, partner_age_days=age)
-    assert card is not None
     assert card.id == chosen
 
 
-def test_no_card_wanted_none_given() -> None:
-    assert choose(CARDS, (), {"B04"}) is None
+def test_an_empty_order_is_a_mistake_in_the_configuration() -> None:
+    with pytest.raises(ConfigError, match=r"detection\.models"):
+        choose(CARDS, (), {"B04"})
 
 
 def test_no_card_fits_and_the_message_says_what_each_lacks() -> None:

@@ -153,7 +153,8 @@ def test_folders_are_paired_by_name_and_the_rest_is_said(tmp_path: Path) -> None
 )
 def test_bad_images_get_one_line(tmp_path: Path, break_it: str, says: str) -> None:
     before, after = _write(tmp_path / "a.tif", _scene()), _write(tmp_path / "b.tif", _scene(MINE, seed=2))
-    bands, extra = ",".join(BANDS), ()
+    bands = ",".join(BANDS)
+    extra: tuple[str, ...] = ()
     if break_it == "bands":
         bands = "B02,B03,B04,B08"
     elif break_it == "permuted":

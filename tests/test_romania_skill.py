@@ -26,7 +26,6 @@ class Result:
         cards = load_cards([shipped_cards()])
         _, looks = load(folder)
         card = choose(cards, getattr(SETTINGS.models, target.value), looks[0].bands)
-        assert card is not None
         self.card = card.id
         rows = tuple(ledger(looks, card, SETTINGS))
         self.ever = np.zeros(rows[0].score.shape, dtype=bool)

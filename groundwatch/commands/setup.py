@@ -21,15 +21,15 @@ def init(folder: Path) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("config", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--offline", is_flag=True, help="Only validate; reach nothing.")
 @pass_options
-def check(options: Options, config: Path | None, offline: bool) -> None:
+def check(options: Options, file: Path | None, offline: bool) -> None:
     """Validate the configuration, then reach provider, storage and alert targets."""
     from groundwatch.checks import run_checks
 
-    if config is not None:
-        options.config = config
+    if file is not None:
+        options.config = file
     with options.app() as app:
         rows = run_checks(app, offline=offline)
     show_rows(options, rows, empty="nothing to check")
