@@ -68,7 +68,7 @@ class LedgerRow:
     """What one pass says, before any history: quantised scores and how well each pixel was seen."""
 
     name: str
-    """The pass's name; breaks ties between passes of one moment."""
+    """The pass's name without its revision, which hangs on the order of arrival; breaks ties in time."""
     acquired: datetime
     """Sensing time, with a time zone."""
     sensor: Sensor
