@@ -162,6 +162,25 @@ def progress(total: int | None, *, what: str, unit: str = "pass") -> Iterator[Ca
         yield bar.update
 
 
+Step = Callable[[int, int, str], None]
+"""Told after each step: steps done, steps in all, what was done."""
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Step]:
+    """A progress bar for work that learns on the way how much there is; silence off a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="step", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def step(done: int, total: int, doing: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(doing, refresh=False)
+            bar.update(done - bar.n)
+
+        yield step
+
+
 def say(texts: Iterable[str]) -> None:
     """Lines for people, on standard error, so that JSON on standard output stays clean."""
     for text in texts:

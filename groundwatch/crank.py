@@ -13,10 +13,12 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from groundwatch.console import Step, progress, steps
 from groundwatch.wiring import App
-from registry.bus import Topic
+from registry.bus import Delivery, Topic
 from registry.bus.consume import Handled, consume
 from registry.errors import Retry
+from registry.events import Event
 from registry.log import get_logger
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Crank:
         self._app = app
         self._roles = roles
         self._poll_due: datetime | None = None
+        self._step: Step = lambda _done, _total, _what: None
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def turn(self, *, once: bool) -> Tally:
@@ -85,13 +88,15 @@ class Crank:
 
     def backfill(self, area_ids: Sequence[str], since: date, until: date | None) -> Tally:
         """Queue the passes of a period, all areas where none is named."""
-        return _polled(self._poller.backfill(tuple(area_ids) or None, since, until))
+        with steps("reading catalogues") as self._step:
+            return _polled(self._poller.backfill(tuple(area_ids) or None, since, until))
 
     def _poll(self, *, once: bool) -> Tally:
         interval = timedelta(seconds=self._app.settings.poll.interval_s)
         self._poll_due = self._app.now() + interval
         try:
-            return _polled(self._poller.poll())
+            with steps("reading catalogues") as self._step:
+                return _polled(self._poller.poll())
         except Retry as exc:
             # A provider that is down must not stop the work that is queued already.
             if once and self._roles == {"poll"}:
@@ -115,15 +120,22 @@ class Crank:
 
     def _consume(self, topic: Topic, *, once: bool) -> Handled:
         handler = self._detector.handle if topic is Topic.PASSES else self._alerter.handle
-        return consume(
-            self._app.bus,
-            topic,
-            handler,
-            worker=self._worker,
-            once=once,
-            stop=self._app.stopping.is_set if once else self._turn_is_over(topic),
-            halt_after=self._app.settings.work.halt_after,
-        )
+        waiting = self._app.bus.depth(topic).waiting
+        with progress(waiting if once else None, what=str(topic), unit="event") as advance:
+
+            def handle(event: Event, delivery: Delivery) -> None:
+                handler(event, delivery)
+                advance(1)
+
+            return consume(
+                self._app.bus,
+                topic,
+                handle,
+                worker=self._worker,
+                once=once,
+                stop=self._app.stopping.is_set if once else self._turn_is_over(topic),
+                halt_after=self._app.settings.work.halt_after,
+            )
 
     def _turn_is_over(self, topic: Topic) -> Callable[[], bool]:
         """True when nothing is ready now, or the other roles have waited long enough for their turn."""
@@ -137,7 +149,7 @@ class Crank:
 
     @cached_property
     def _poller(self) -> Poller:
-        return self._app.poller()
+        return self._app.poller(progress=lambda done, total, what: self._step(done, total, what))
 
     @cached_property
     def _detector(self) -> DetectorWorker:

@@ -54,13 +54,21 @@ def incidents(options: Options, area_id: str | None, wanted: str) -> None:
         found = app.store.incidents(area_id=area_id, status=status_)
     rows = [_incident_row(stored) for stored in found]
     rows.sort(key=lambda row: (-row["ha"], row["id"]))
+    if not options.as_json:
+        rows = [_for_people(row) for row in rows]
     show_rows(options, rows, empty=f"no {wanted} incidents")
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """A short id, and the place as it is pasted into a map."""
+    lat, lon = row.pop("lat"), row.pop("lon")
+    return {**row, "id": row["id"][:8], "lat, lon": f"{lat:.5f}, {lon:.5f}"}
 
 
 def _incident_row(stored: StoredIncident) -> dict[str, Any]:
     incident = stored.incident
     return {
-        "id": incident.id[:8] if not stored.gone else f"{incident.id[:8]} (gone)",
+        "id": incident.id,
         "area": incident.area_id,
         "kind": incident.kind.value,
         "status": incident.status.value,
@@ -70,8 +78,8 @@ def _incident_row(stored: StoredIncident) -> dict[str, Any]:
         "first_seen": incident.first_seen.isoformat(),
         "confirmed_on": incident.confirmed_on.isoformat() if incident.confirmed_on else None,
         "last_seen": incident.last_seen.isoformat(),
-        "lon": round(incident.anchor[0], 6),
         "lat": round(incident.anchor[1], 6),
+        "lon": round(incident.anchor[0], 6),
     }
 
 
@@ -110,7 +118,7 @@ def _notices(app: App, stored: StoredIncident) -> list[dict[str, Any]]:
 
 def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
     incident = stored.incident
-    row = {"id": incident.id, **{k: v for k, v in _incident_row(stored).items() if k != "id"}}
+    row = {**_for_people(_incident_row(stored)), "id": incident.id, "gone": stored.gone}
     row["ha"] = f"{incident.hectares:.2f} +- {incident.edge_hectares:.2f} (geodesic, one edge pixel)"
     row["last_clear_before"] = incident.last_clear_before
     row["looks"] = incident.looks
