@@ -106,7 +106,7 @@ def openable(href: str, reader: ReaderSettings) -> str:
 
 @contextmanager
 def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
-    """Foreign errors to ours: what the network may heal is Retry, what a local file will never be is Reject."""
+    """Foreign errors to ours: Retry where the network may heal, Reject where a local file never will."""
     shown = f"{scene.id}: {mask(file.href)}"
     try:
         yield

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Floating = NDArray[np.floating[Any]]
 Transform = Callable[[Float64, Float64], tuple[Float64, Float64]]
 
 NODE_PX = 16
@@ -28,9 +30,9 @@ EDGE = 1e-10
 class Coordinates:
     """Where each output pixel's centre lies in a source window, in source pixels from its corner."""
 
-    columns: Float64
+    columns: Floating
     """(w,) where ``separable``, else (h, w)."""
-    rows: Float64
+    rows: Floating
     """(h,) where ``separable``, else (h, w)."""
     separable: bool
 
@@ -69,7 +71,7 @@ def _nodes(size: int) -> Float64:
     return np.linspace(0.0, float(size), steps + 1)
 
 
-def _interpolate(values: Float64, nodes: Float64, at: Float64) -> Float64:
+def _interpolate(values: Float64, nodes: Float64, at: Floating) -> Float64:
     """Linear along axis 0."""
     low = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, len(nodes) - 2)
     share = ((at - nodes[low]) / (nodes[low + 1] - nodes[low]))[:, None]
@@ -103,7 +105,7 @@ def bilinear(window: Float32, valid: NDArray[np.bool_] | None, where: Coordinate
     return np.where(good, value, np.float32(np.nan)).astype(np.float32)
 
 
-def _taps(at: Float64, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
+def _taps(at: Floating, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
     """Lower and upper neighbour and the upper's weight; beyond the edge both are the edge pixel."""
     centre = at - 0.5
     low = np.floor(centre).astype(np.intp)

@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,8 @@ class Served:
     """Root of the STAC API."""
     files_url: str
     """Root of the COGs; answers range requests."""
+    publish: Callable[[Sequence[Mapping[str, Any]]], None]
+    """Serve exactly these items from now on, at the same addresses."""
 
 
 @contextmanager
@@ -53,10 +55,14 @@ def serving(district: District, *, items: Sequence[Mapping[str, Any]] | None = N
     with ExitStack() as stack:
         files_url = stack.enter_context(_files(district.folder))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="groundwatch-stac-")))
-        chosen = district.items if items is None else items
-        documents = write_catalogue(work, district.collections, chosen, files_url)
-        stac_url = stack.enter_context(_stac_api(documents))
-        yield Served(stac_url=stac_url, files_url=files_url)
+        port, api = free_port(), stack.enter_context(ExitStack())
+
+        def publish(wanted: Sequence[Mapping[str, Any]]) -> None:
+            api.close()
+            api.enter_context(_stac_api(write_catalogue(work, district.collections, wanted, files_url), port))
+
+        publish(district.items if items is None else items)
+        yield Served(stac_url=f"http://{HOST}:{port}", files_url=files_url, publish=publish)
 
 
 def write_catalogue(
@@ -85,18 +91,17 @@ def _with_urls(item: Mapping[str, Any], files_url: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _stac_api(documents: Sequence[Path]) -> Iterator[str]:
+def _stac_api(documents: Sequence[Path], port: int) -> Iterator[None]:
     program = Path(sysconfig.get_path("scripts")) / "rustac"
     if not program.exists():
         raise ConfigError("rustac is not installed; install groundwatch with the extra 'demo'")
-    port = free_port()
     url = f"http://{HOST}:{port}"
     arguments = [str(program), "serve", *map(str, documents), "--addr", f"{HOST}:{port}"]
     # Its log goes nowhere: a full pipe would stop it.
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with ended(process):
         wait_until_ready(url, process)
-        yield url
+        yield
 
 
 @contextmanager

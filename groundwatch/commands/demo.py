@@ -23,7 +23,7 @@ def demo(options: Options, out: Path, seed: int) -> None:
     """Run the whole job on a simulated mining district: 18 months, no network, a few minutes."""
     from groundwatch.demo import run_demo
 
-    found = run_demo(out, seed=seed, verbose=options.verbose)
+    found = run_demo(out, seed=seed)
     show_rows(options, found.rows, empty="no incidents and no truth")
     click.echo(f"\nnotices as files: {found.notices}\npage: {found.page}", err=options.as_json)
 
