@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,9 @@ Float32 = NDArray[np.float32]
 
 MAX_SIDE = 40_000
 """Largest raster that is opened: a Sentinel-1 scene has 26,000 columns; more is a bomb or a mistake."""
+
+_WARPING = Lock()
+"""One thread works out coordinates, the others wait for them rather than do it again."""
 
 SCHEMES = ("http", "https", "file", "")
 """What an href may begin with; profiles narrow it further."""
@@ -182,7 +186,7 @@ def _check(source: Any, scene: Scene, file: BandFile) -> None:
         raise Reject(f"{shown} holds {source.dtypes[file.index - 1]}, numbers are needed")
     if source.transform.b or source.transform.d or source.transform.e >= 0.0:
         raise Reject(f"{shown} is rotated or not north-up; warp it first")
-    epsg = source.crs.to_epsg()
+    epsg = _epsg(source.crs.to_wkt())
     if scene.epsg is not None and epsg is not None and epsg != scene.epsg:
         raise Reject(f"{shown} is in EPSG:{epsg}, the item says EPSG:{scene.epsg}; one of them is wrong")
     if not _world_box(source.crs.to_wkt(), tuple(source.bounds)).intersects(scene.footprint):
@@ -193,6 +197,12 @@ def _check(source: Any, scene: Scene, file: BandFile) -> None:
 def _world_box(wkt: str, bounds: tuple[float, float, float, float]) -> Any:
     transformer = Transformer.from_crs(CRS.from_wkt(wkt), "EPSG:4326", always_xy=True)
     return box(*transformer.transform_bounds(*bounds))
+
+
+@lru_cache(maxsize=256)
+def _epsg(wkt: str) -> int | None:
+    found: int | None = rasterio.crs.CRS.from_wkt(wkt).to_epsg()
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -223,15 +233,23 @@ def _averaged(source: Any, index: int, grid: Grid, nodata: float | None, *, clas
 
 def _coordinates(source: Any, grid: Grid) -> Coordinates:
     """Grid pixels in source pixels: by arithmetic in one CRS, by a node grid across CRSs."""
-    transform = source.transform
-    if source.crs.to_epsg() == grid.epsg:
-        corner = (transform.c, transform.f, transform.a, -transform.e)
+    transform, wkt = source.transform, source.crs.to_wkt()
+    corner = (transform.c, transform.f, transform.a, -transform.e)
+    if _epsg(wkt) == grid.epsg:
         return aligned(left=grid.left, top=grid.top, shape=grid.shape, step=RESOLUTION, source=corner)
-    transformer = _to_source(grid.epsg, source.crs.to_wkt())
+    with _WARPING:
+        return _warped(grid, wkt, corner)
+
+
+@lru_cache(maxsize=8)
+def _warped(grid: Grid, wkt: str, corner: tuple[float, float, float, float]) -> Coordinates:
+    """Kept for the next band and pass: a tile's bands of one resolution share their coordinates."""
+    transformer = _to_source(grid.epsg, wkt)
+    left, top, pixel_width, pixel_height = corner
 
     def to_source(columns: Any, rows: Any) -> tuple[Any, Any]:
         x, y = transformer.transform(grid.left + columns * RESOLUTION, grid.top - rows * RESOLUTION)
-        return (x - transform.c) / transform.a, (y - transform.f) / transform.e
+        return (x - left) / pixel_width, (top - y) / pixel_height
 
     return warped(grid.shape, to_source)
 

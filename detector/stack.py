@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,13 +101,18 @@ def _read_all(plan: Sequence[_Job], reader: ReaderSettings) -> list[Window]:
     def read(job: _Job) -> Window:
         return read_window(job.scene, job.file, job.grid, classes=job.band == MASK_BAND, reader=reader)
 
-    with ThreadPoolExecutor(max_workers=min(reader.threads, len(plan))) as pool:
-        futures = [pool.submit(copy_context().run, read, job) for job in plan]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    futures = [_pool(reader.threads).submit(copy_context().run, read, job) for job in plan]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: GDAL keeps connections and pyproj transformers per thread."""
+    return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="read")
 
 
 def _offsets(plan: Sequence[_Job], read: Sequence[Window]) -> tuple[dict[str, bool], tuple[str, ...]]:
