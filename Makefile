@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench pipeline clean
 
 demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
@@ -16,7 +16,10 @@ lint: $(STAMP)-lint  ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)-bench  ## groundwatch beside its peers, interleaved, as ratios
+bench:  ## groundwatch beside its peers, interleaved, as ratios; peers live in an environment of their own
+	$(MAKE) VENV=.bench-venv pipeline
+
+pipeline: $(STAMP)-bench
 	$(BIN)/python -m benchmarks.pipeline
 
 $(STAMP)-demo: EXTRAS := demo
@@ -30,4 +33,4 @@ $(STAMP)-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) .bench-venv demo-out

@@ -26,7 +26,7 @@ from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window as RasterWindow
 from shapely import box
 
-from detector.resample import Coordinates, aligned, bilinear, nearest, warped
+from detector.resample import Coordinates, Taps, aligned, warped
 from registry.errors import Reject, Retry
 from registry.grid import RESOLUTION, Grid
 from registry.log import get_logger, mask
@@ -35,12 +35,17 @@ from registry.models import BandFile, Scene
 log = get_logger(__name__)
 
 Float32 = NDArray[np.float32]
+_Placed = tuple[RasterWindow, Taps]
+_Corner = tuple[float, float, float, float]
 
 MAX_SIDE = 40_000
 """Largest raster that is opened: a Sentinel-1 scene has 26,000 columns; more is a bomb or a mistake."""
 
+KEPT_PX = 4_000_000
+"""Largest grid whose placement across CRSs is kept in memory (24 bytes a pixel and resolution)."""
+
 _WARPING = Lock()
-"""One thread works out coordinates, the others wait for them rather than do it again."""
+"""One thread works out a placement, the others wait for it rather than do it again."""
 
 SCHEMES = ("http", "https", "file", "")
 """What an href may begin with; profiles narrow it further."""
@@ -154,17 +159,15 @@ def _read(path: str, scene: Scene, file: BandFile, grid: Grid, *, classes: bool)
         nodata = file.nodata if file.nodata is not None else source.nodata
         if _finer_than_grid(source, grid):
             return Window(_averaged(source, file.index, grid, nodata, classes=classes))
-        where = _coordinates(source, grid)
-        window = _window(source, where)
-        if window is None:
+        placed = _placed(source, grid)
+        if placed is None:
             return Window(np.full(grid.shape, np.nan, dtype=np.float32))
+        window, taps = placed
         numbers = source.read(file.index, window=window)
-    where = where.shifted(int(window.col_off), int(window.row_off))
     valid = _valid(numbers, nodata)
     if classes:
-        found, good = nearest(numbers, np.ones(numbers.shape, bool) if valid is None else valid, where)
-        return Window(np.where(good, found, np.nan).astype(np.float32))
-    return Window(bilinear(numbers.astype(np.float32, copy=False), valid, where))
+        return Window(taps.nearest(numbers, valid))
+    return Window(taps.bilinear(numbers.astype(np.float32, copy=False), valid))
 
 
 def _check(source: Any, scene: Scene, file: BandFile) -> None:
@@ -231,19 +234,34 @@ def _averaged(source: Any, index: int, grid: Grid, nodata: float | None, *, clas
     return out
 
 
-def _coordinates(source: Any, grid: Grid) -> Coordinates:
-    """Grid pixels in source pixels: by arithmetic in one CRS, by a node grid across CRSs."""
+def _placed(source: Any, grid: Grid) -> _Placed | None:
+    """The window of the source that the grid touches, and what resamples it; None where they do not meet."""
     transform, wkt = source.transform, source.crs.to_wkt()
     corner = (transform.c, transform.f, transform.a, -transform.e)
+    size = (source.width, source.height)
     if _epsg(wkt) == grid.epsg:
-        return aligned(left=grid.left, top=grid.top, shape=grid.shape, step=RESOLUTION, source=corner)
+        where = aligned(left=grid.left, top=grid.top, shape=grid.shape, step=RESOLUTION, source=corner)
+        return _placement(where, size)
+    if grid.width * grid.height > KEPT_PX:
+        return _warped(grid, wkt, corner, size)
     with _WARPING:
-        return _warped(grid, wkt, corner)
+        return _kept(grid, wkt, corner, size)
 
 
-@lru_cache(maxsize=8)
-def _warped(grid: Grid, wkt: str, corner: tuple[float, float, float, float]) -> Coordinates:
-    """Kept for the next band and pass: a tile's bands of one resolution share their coordinates."""
+def _placement(where: Coordinates, size: tuple[int, int]) -> _Placed | None:
+    if not (np.isfinite(where.columns).all() and np.isfinite(where.rows).all()):
+        return None
+    first_column, last_column = math.floor(where.columns.min()) - 1, math.ceil(where.columns.max()) + 1
+    first_row, last_row = math.floor(where.rows.min()) - 1, math.ceil(where.rows.max()) + 1
+    left, right = max(0, first_column), min(size[0], last_column)
+    top, bottom = max(0, first_row), min(size[1], last_row)
+    if left >= right or top >= bottom:
+        return None
+    taps = where.taps(left, top, (bottom - top, right - left))
+    return RasterWindow(left, top, right - left, bottom - top), taps
+
+
+def _warped(grid: Grid, wkt: str, corner: _Corner, size: tuple[int, int]) -> _Placed | None:
     transformer = _to_source(grid.epsg, wkt)
     left, top, pixel_width, pixel_height = corner
 
@@ -251,20 +269,11 @@ def _warped(grid: Grid, wkt: str, corner: tuple[float, float, float, float]) -> 
         x, y = transformer.transform(grid.left + columns * RESOLUTION, grid.top - rows * RESOLUTION)
         return (x - left) / pixel_width, (top - y) / pixel_height
 
-    return warped(grid.shape, to_source)
+    return _placement(warped(grid.shape, to_source), size)
 
 
-def _window(source: Any, where: Coordinates) -> RasterWindow | None:
-    """The source pixels that the grid's pixels touch; None where they do not meet."""
-    if not (np.isfinite(where.columns).all() and np.isfinite(where.rows).all()):
-        return None
-    first_column, last_column = math.floor(where.columns.min()) - 1, math.ceil(where.columns.max()) + 1
-    first_row, last_row = math.floor(where.rows.min()) - 1, math.ceil(where.rows.max()) + 1
-    left, right = max(0, first_column), min(source.width, last_column)
-    top, bottom = max(0, first_row), min(source.height, last_row)
-    if left >= right or top >= bottom:
-        return None
-    return RasterWindow(left, top, right - left, bottom - top)
+_kept = lru_cache(maxsize=6)(_warped)
+"""For the next band and pass: a tile's bands of one resolution share their placement."""
 
 
 def _valid(numbers: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:

@@ -1,0 +1,1 @@
+"""groundwatch beside its peers, in one interleaved run, as ratios."""
