@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,10 @@ _PASS_NAME = re.compile(r"(?P<acquired>\d{8}T\d{6})_(?P<pass>[0-9a-f]{8})_r(?P<r
 _WITHDRAWN = ".withdrawn"
 _FIXED = (1980, 1, 1, 0, 0, 0)
 """Time stamp of zip members: the same state gives the same bytes."""
+
+KEPT_PX = 1_000_000
+"""Largest grid whose looks are kept in memory (a byte a pixel, KEPT_ROWS rows) for choosing pictures."""
+KEPT_ROWS = 128
 
 _INCIDENTS = TypeAdapter(tuple[Incident, ...])
 
@@ -87,12 +92,9 @@ class Ledger:
         """The current ledger in order of acquisition."""
         newest: dict[str, tuple[int, LedgerEntry]] = {}
         for blob in self._blobs.list(self._folder):
-            parts = _PASS_NAME.match(blob.removeprefix(self._folder))
-            if parts is None:
-                continue
-            revision, entry = int(parts["revision"]), _entry(blob, parts)
-            if revision > newest.get(parts["pass"], (0, entry))[0]:
-                newest[parts["pass"]] = (revision, entry)
+            row = _row_of(blob)
+            if row is not None and row.revision > newest.get(row.pass_key, (0, row.entry))[0]:
+                newest[row.pass_key] = (row.revision, row.entry)
         current = [entry for _, entry in newest.values() if not entry.blob.endswith(_WITHDRAWN)]
         return tuple(sorted(current, key=lambda entry: (entry.acquired, entry.pass_name)))
 
@@ -100,8 +102,8 @@ class Ledger:
         """Newest acquisition in the ledgers of other bases: how far this one has to get to replace them."""
         area_and_target = self._folder.rpartition("/")[0].rpartition("/")[0] + "/"
         others = [blob for blob in self._blobs.list(area_and_target) if not blob.startswith(self._folder)]
-        found = [_PASS_NAME.match(blob.rpartition("/")[2]) for blob in others]
-        return max((_entry("", parts).acquired for parts in found if parts is not None), default=None)
+        found = [_row_of(blob) for blob in others]
+        return max((row.entry.acquired for row in found if row is not None), default=None)
 
     def read(self, entry: LedgerEntry) -> LedgerRow:
         """The row; its time is to the second, as its name has it. Raises Reject where it is damaged.
@@ -110,10 +112,14 @@ class Ledger:
         """
         return _decode_row(read_raster(self._blobs.path(entry.blob)), entry)
 
-    def looks(self, entry: LedgerEntry, window: Window) -> NDArray[np.uint8]:
-        """How well each pixel of a window was seen: 0 unseen, 1 weak, 2 clear."""
-        raster = read_raster(self._blobs.path(entry.blob), bands=[2], window=window)
-        return np.asarray(raster.bands[0], dtype=np.uint8)
+    def looks(self, entry: LedgerEntry, grid: Grid, window: Window) -> NDArray[np.uint8]:
+        """How well each pixel of a window of the grid was seen: 0 unseen, 1 weak, 2 clear."""
+        path = self._blobs.path(entry.blob)
+        if grid.width * grid.height > KEPT_PX:
+            return _weights(path, window)
+        return _kept_weights(path)[
+            window.row_start : window.row_stop, window.column_start : window.column_stop
+        ]
 
     def chain(self, entries: Sequence[LedgerEntry]) -> tuple[str, ...]:
         """Digests of the ledger after 0, 1, ... all ``entries``; the last one identifies the ledger."""
@@ -202,9 +208,34 @@ class StateFiles:
             self._blobs.delete(name + ending)
 
 
-def _entry(blob: str, parts: re.Match[str]) -> LedgerEntry:
+@dataclass(frozen=True)
+class _Row:
+    """What a row's name says."""
+
+    pass_key: str
+    revision: int
+    entry: LedgerEntry
+
+
+@lru_cache(maxsize=1 << 16)
+def _row_of(blob: str) -> _Row | None:
+    """None where the blob is no row. Kept, because every pass asks for the whole ledger."""
+    parts = _PASS_NAME.match(blob.rpartition("/")[2])
+    if parts is None:
+        return None
     acquired = datetime.strptime(parts["acquired"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    return LedgerEntry(blob=blob, pass_name=parts[0], acquired=acquired)
+    entry = LedgerEntry(blob=blob, pass_name=parts[0], acquired=acquired)
+    return _Row(parts["pass"], int(parts["revision"]), entry)
+
+
+def _weights(path: str, window: Window | None) -> NDArray[np.uint8]:
+    return np.asarray(read_raster(path, bands=[2], window=window).bands[0], dtype=np.uint8)
+
+
+@lru_cache(maxsize=KEPT_ROWS)
+def _kept_weights(path: str) -> NDArray[np.uint8]:
+    """For the next incident and pass that look for a clear day; rows are never written again."""
+    return _weights(path, None)
 
 
 def _encode_row(row: LedgerRow, grid: Grid) -> bytes:

@@ -212,6 +212,9 @@ def _counts(patch: Patch, around_ha: float, state: State, settings: ObjectSettin
     """Whether an object that nobody knows yet is large and sure enough."""
     if patch.size_ha < settings.minimum_mapping_unit_ha - 1e-9:
         return False
+    confirmed = state.status[patch.box][patch.pixels] == PixelStatus.CONFIRMED
+    if patch.confirmed and float(confirmed.sum()) * PIXEL_HA < settings.confirmed_min_ha - 1e-9:
+        return False
     if around_ha >= settings.lone_below_ha - 1e-9 or not patch.confirmed:
         return True
     mean = float(state.log_odds[patch.box][patch.pixels].mean()) / UNITS

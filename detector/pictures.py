@@ -203,7 +203,7 @@ class _Studio:
         def clear(entry: LedgerEntry) -> bool:
             if not self.blobs.exists(self._preview(entry)):
                 return False
-            seen = self.ledger.looks(entry, window) / 2.0
+            seen = self.ledger.looks(entry, self.grid, window) / 2.0
             over = float(seen[footprint].mean()) if footprint.any() else 0.0
             return over >= CLEAR_FOOTPRINT and float(seen.mean()) >= CLEAR_VIEW
 

@@ -119,14 +119,9 @@ class FileBlobs:
     def list(self, prefix: str) -> Iterator[str]:
         """See Blobs."""
         folder, slash, _ = prefix.rpartition("/")
-        start = self._root / check_name(folder) if slash else self._root
-        names = (
-            (Path(parent) / file).relative_to(self._root).as_posix()
-            for parent, folders, files in os.walk(start)
-            if _visible(folders) is not None
-            for file in files
-        )
-        return iter(sorted(name for name in names if name.startswith(prefix) and _is_name(name)))
+        if slash:
+            check_name(folder)
+        return iter(sorted(name for name in self._names(folder + slash) if name.startswith(prefix)))
 
     def exists(self, name: str) -> bool:
         """See Blobs."""
@@ -140,6 +135,17 @@ class FileBlobs:
     def path(self, name: str) -> str:
         """See Blobs."""
         return str(self._file(name))
+
+    def _names(self, folder: str) -> Iterator[str]:
+        """Blobs below ``folder`` (empty, or with a slash at its end); hidden files and folders are none."""
+        with suppress(FileNotFoundError), os.scandir(self._root / folder) as found:
+            for one in found:
+                if not _SEGMENT.fullmatch(one.name):
+                    continue
+                if one.is_dir(follow_symlinks=False):
+                    yield from self._names(f"{folder}{one.name}/")
+                else:
+                    yield folder + one.name
 
     def _file(self, name: str) -> Path:
         return self._root / check_name(name)
@@ -170,16 +176,6 @@ class FileBlobs:
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync(folder.parent)
-
-
-def _visible(folders: list[str]) -> list[str]:
-    """Drop hidden folders in place, so that os.walk does not enter them."""
-    folders[:] = [folder for folder in folders if not folder.startswith(".")]
-    return folders
-
-
-def _is_name(name: str) -> bool:
-    return all(_SEGMENT.fullmatch(segment) for segment in name.split("/"))
 
 
 def _sync(path: Path) -> None:

@@ -120,6 +120,8 @@ class ObjectSettings(Value):
 
     minimum_mapping_unit_ha: float = Field(default=0.1, gt=0.0)
     """Smallest incident in hectares: ten pixels of 10 m, below which edges and mixed pixels rule."""
+    confirmed_min_ha: float = Field(default=0.05, ge=0.0)
+    """Hectares of it that must be confirmed before people are told of an object; the rest may be likely."""
     lone_below_ha: float = Field(default=0.2, ge=0.0)
     """An object smaller than this with no other within ``match_buffer_m`` is lone: it must be surer."""
     lone_min_log_odds: float = Field(default=5.0)

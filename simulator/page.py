@@ -18,10 +18,10 @@ from PIL import Image
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from registry.models import Incident, VerdictCase
+from registry.models import Incident, IncidentStatus, VerdictCase
 from simulator.district import District
 from simulator.frame import Frame
-from simulator.scoring import Row, Score, match
+from simulator.scoring import Row, Score, largest_told, match
 
 WHITE_AT = 0.24
 """Reflectance drawn as white in true-colour pictures."""
@@ -109,6 +109,7 @@ def write_page(
         delays=_range(score.delays),
         verdicts=VERDICTS,
         kinds=KINDS,
+        largest_told=largest_told,
     )
     path.write_text(html, encoding="utf-8")
     return score
@@ -148,7 +149,8 @@ def _expected(incident: Incident, row: Row | None, score: Score) -> str:
     if incident in score.also_true:
         return "the same place seen as another kind of change: true as well"
     if incident in score.false_alarms:
-        return "false alarm: nothing happened here"
+        told = f"false alarm: nothing happened here, {largest_told(incident):.2f} ha were told"
+        return f"{told}, then taken back" if incident.status is IncidentStatus.RECLAIMED else told
     return "not confirmed, so not counted"
 
 

@@ -135,6 +135,11 @@ def _row(event: TruthEvent, incidents: Sequence[Incident]) -> Row:
     )
 
 
+def largest_told(incident: Incident) -> float:
+    """Most hectares that people were told of; a reclaimed incident has shrunk since."""
+    return max((step.hectares for step in incident.growth), default=incident.hectares)
+
+
 HEADER = ("event", "found", "ha", "true ha", "overlap", "days", "verdict", "expected", "right")
 """Column titles of ``table``."""
 
@@ -144,9 +149,9 @@ def table(score: Score) -> tuple[tuple[str, ...], ...]:
     rows = [_cells(row) for row in score.rows]
     for one in score.false_alarms:
         case = str(one.verdict.case) if one.verdict else "-"
-        rows.append(
-            (f"false alarm {one.id[:8]} ({one.kind})", "-", f"{one.hectares:.2f}", "0.00", *"--", case, *"--")
-        )
+        fate = ", taken back" if one.status is IncidentStatus.RECLAIMED else ""
+        name = f"false alarm {one.id[:8]} ({one.kind}{fate})"
+        rows.append((name, "-", f"{largest_told(one):.2f}", "0.00", *"--", case, *"--"))
     return tuple(rows)
 
 

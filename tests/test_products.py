@@ -95,7 +95,7 @@ def test_a_row_comes_back_as_it_was(blobs: Blobs) -> None:
     assert np.array_equal(back.weight, row.weight)
     assert back.weight.dtype == np.uint8
     window = Window(10, 20, 30, 45)
-    assert ledger.looks(entry, window).shape == (10, 15)
+    assert ledger.looks(entry, GRID, window).shape == (10, 15)
 
 
 def test_a_row_is_a_tiled_zstd_geotiff_on_the_grid(blobs: Blobs) -> None:
