@@ -121,6 +121,10 @@ class Ledger:
             window.row_start : window.row_stop, window.column_start : window.column_stop
         ]
 
+    def source(self, entry: LedgerEntry) -> str:
+        """Whose history the row is judged against, such as ``s1:CARD:ORBIT`` (``state.source_name``)."""
+        return _kept_source(self._blobs.path(entry.blob))
+
     def chain(self, entries: Sequence[LedgerEntry]) -> tuple[str, ...]:
         """Digests of the ledger after 0, 1, ... all ``entries``; the last one identifies the ledger."""
         found = [hashlib.sha256(self._folder.encode()).hexdigest()]
@@ -230,6 +234,11 @@ def _row_of(blob: str) -> _Row | None:
 
 def _weights(path: str, window: Window | None) -> NDArray[np.uint8]:
     return np.asarray(read_raster(path, bands=[2], window=window).bands[0], dtype=np.uint8)
+
+
+@lru_cache(maxsize=1 << 16)
+def _kept_source(path: str) -> str:
+    return read_raster(path, bands=[2], window=Window(0, 1, 0, 1)).tags.get("source", "")
 
 
 @lru_cache(maxsize=KEPT_ROWS)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector.models import Card, choose, score
 from detector.objects import watched
-from detector.products import write_preview
+from detector.products import PREVIEW_BANDS, write_preview
 from detector.quality import look_quality
 from detector.reading import ReaderSettings
 from detector.stack import Stack, read_stack
@@ -21,9 +21,6 @@ from registry.log import get_logger
 from registry.models import S1_BANDS, Pass, Sensor, Target
 
 log = get_logger(__name__)
-
-PREVIEW_BANDS = ("B02", "B03", "B04")
-"""What true-colour previews, and so pictures, are made of."""
 
 PARTNER_COVER = 0.98
 """Share of the pass's pixels that a partner must cover to be fused: elsewhere the pass would be lost."""
@@ -40,7 +37,7 @@ class Look:
 
 
 def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSettings, blobs: Blobs) -> Look:
-    """Read, weigh and score the pass; its true-colour preview is stored on the way."""
+    """Read, weigh and score the pass; its preview is stored on the way."""
     pass_, area = task.pass_, task.area
     chosen = {target: _card(task, target, cards, _offered(task)) for target in area.targets}
     needed = {band for card in chosen.values() for band in card.bands}
@@ -85,9 +82,7 @@ def _card(task: PassFound, target: Target, cards: Mapping[str, Card], offered: C
 
 
 def _preview(pass_: Pass) -> set[str]:
-    if pass_.sensor is Sensor.S1:
-        return set()
-    return set(PREVIEW_BANDS) & _common(pass_)
+    return set(PREVIEW_BANDS[pass_.sensor]) & _common(pass_)
 
 
 def _covers(stack: Stack) -> bool:

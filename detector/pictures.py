@@ -3,7 +3,8 @@
 **Before** is a clear look over the footprint no younger than the last clear look without change. Of those
 within some 13 months, one of the same season as the after look (60 days in the year) is preferred, so that
 leaf-off is not shown against leaf-on; of these the youngest. **After** is the first clear look on or after
-the day of the last news; until there is one, the youngest clear look that may show the change.
+the day of the last news; until there is one, the youngest clear look that may show the change. Where clouds
+leave no such pair of Sentinel-2 looks, two Sentinel-1 looks of one orbit are shown.
 
 A picture is made when there is news (a new revision), or when a clear after look has come at last. Called
 after every step of a fold with the ledger as it stood then, so the pictures do not depend on the order in
@@ -13,6 +14,7 @@ which passes arrived.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from detector.ledger import Ledger, LedgerEntry
 from detector.objects import burn
 from detector.products import preview_name
 from detector.rasters import Raster, Window, read_raster
+from detector.state import is_optical
 from registry.blobs import Blobs
 from registry.errors import Exists
 from registry.events import RegistrySnapshot
@@ -48,6 +51,8 @@ CLEAR_VIEW = 0.5
 
 MAX_TRIES = 60
 """Passes looked into for one picture side: some three months of bad weather, or a year of half of it."""
+
+RADAR_COLOURS = "Radar (VV red, VH green, their ratio blue; clouds hid the optical view)"
 
 _NAMES = {IncidentKind.FOREST_LOSS: "forest loss", IncidentKind.EXCAVATION: "excavation"}
 
@@ -170,7 +175,7 @@ class _Studio:
         """The incident with a picture; as it was where no clear pair of looks exists."""
         land = self.grid.from_world(incident.footprint)
         view = _view(land, self.grid)
-        pair = choose_looks(incident, self.entries, self._clear_over(land, view))
+        pair = self._pair(incident, self._clear_over(land, view))
         if pair is None:
             return incident
         before, after = pair
@@ -186,6 +191,17 @@ class _Studio:
             side_by_side=name,
         )
         return incident.model_copy(update={"pictures": pictures})
+
+    def _pair(self, incident: Incident, clear: Clear) -> tuple[LedgerEntry, LedgerEntry] | None:
+        """Optical looks, else radar looks of one orbit (two orbits differ on every slope)."""
+        series = defaultdict(list)
+        for entry in self.entries:
+            source = self.ledger.source(entry)
+            series["" if is_optical(source) else source].append(entry)
+        if pair := choose_looks(incident, series.pop("", []), clear):
+            return pair
+        pairs = [choose_looks(incident, series[source], clear) for source in sorted(series)]
+        return max((pair for pair in pairs if pair), key=lambda pair: pair[1].acquired, default=None)
 
     def _clear_over(self, land: BaseGeometry, view: _View) -> Clear:
         window = view.inside(self.grid)
@@ -224,6 +240,7 @@ class _Studio:
 
     def _plate(self, incident: Incident, view: _View, before: LedgerEntry, after: LedgerEntry) -> Plate:
         years = sorted({before.acquired.year, after.acquired.year})
+        colours = "True colour" if is_optical(self.ledger.source(after)) else RADAR_COLOURS
         return Plate(
             before=self._panel("Before", before, view),
             after=self._panel("After", after, view),
@@ -232,7 +249,7 @@ class _Studio:
             title=_title(incident),
             subtitle=_subtitle(incident, self.snapshot.area.name),
             source=f"Contains modified Copernicus Sentinel data {' and '.join(map(str, years))}. "
-            "True colour, 10 m, same stretch for both. Detected automatically, not checked on the ground.",
+            f"{colours}, 10 m, same stretch for both. Detected automatically, not checked on the ground.",
         )
 
     def _panel(self, word: str, entry: LedgerEntry, view: _View) -> Panel:

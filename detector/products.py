@@ -1,13 +1,13 @@
-"""What a pass leaves for people: a true-colour preview, and masks as COGs with a STAC item.
+"""What a pass leaves for people: a preview in colour, and masks as COGs with a STAC item.
 
-Previews of all passes of all areas share one stretch, so before and after can be compared. Masks depend on
+Previews of all passes of a sensor share one stretch, so before and after can be compared. Masks depend on
 every pass before them; the digests of their states are in the name, so a re-fold writes new ones beside.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +17,47 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import mapping
 
-from detector.colour import true_colour
+from detector.colour import radar_colour, true_colour
 from detector.rasters import Style, encode_cog
 from detector.state import PixelStatus, State, posterior
 from registry.blobs import Blobs
 from registry.errors import Exists
 from registry.geometry import hectares
 from registry.grid import RESOLUTION, Grid
-from registry.models import Area, Pass, Scene, Target
+from registry.models import Area, Pass, Scene, Sensor, Target
 from registry.values import canonical_json, digest, utc_text
 
 Float32 = NDArray[np.float32]
 
-TRUE_COLOUR = ("B04", "B03", "B02")
-"""Red, green, blue."""
+
+@dataclass(frozen=True)
+class _Preview:
+    """How a sensor's passes are shown."""
+
+    needs: tuple[str, ...]
+    names: tuple[str, str, str]
+    """What red, green and blue stand for."""
+    title: str
+    paint: Callable[[Sequence[Float32]], NDArray[np.uint8]]
+
+
+_PREVIEWS = {
+    Sensor.S2: _Preview(
+        ("B04", "B03", "B02"),
+        ("red", "green", "blue"),
+        "True colour, one stretch for all passes",
+        true_colour,
+    ),
+    Sensor.S1: _Preview(
+        ("VV", "VH"),
+        ("VV", "VH", "VV/VH"),
+        "Radar, VV, VH and VV/VH in dB, one stretch for all passes",
+        radar_colour,
+    ),
+}
+
+PREVIEW_BANDS = {sensor: kind.needs for sensor, kind in _PREVIEWS.items()}
+"""What previews, and so pictures, are made of."""
 
 UNSEEN = 255
 """Mask value where no look was judged yet."""
@@ -62,21 +89,22 @@ class Layer:
 
 
 def preview_name(pass_name: str, area_id: str, grid: Grid) -> str:
-    """Blob name of a pass's true-colour preview."""
+    """Blob name of a pass's preview."""
     return f"products/{area_id}/{pass_name}/preview-{digest(grid)[:8]}.tif"
 
 
 def write_preview(blobs: Blobs, pass_: Pass, grid: Grid, bands: Mapping[str, Float32]) -> str | None:
-    """Store the pass in true colour; its name, or None where red, green or blue is missing (radar).
+    """Store the pass in true or radar colours; its name, or None where a band for them is missing.
 
-    ``bands`` are (h, w) reflectance by canonical name, NaN = not valid.
+    ``bands`` are (h, w) reflectance or linear power by canonical name, NaN = not valid.
     """
-    if not set(TRUE_COLOUR) <= set(bands):
+    kind = _PREVIEWS[pass_.sensor]
+    if not set(kind.needs) <= set(bands):
         return None
     name = preview_name(pass_.name, pass_.area_id, grid)
     if not blobs.exists(name):
-        pixels = true_colour([bands[band] for band in TRUE_COLOUR])
-        style = Style(names=("red", "green", "blue"), nodata=0, overviews="average")
+        pixels = kind.paint([bands[band] for band in kind.needs])
+        style = Style(names=kind.names, nodata=0, overviews="average")
         _create(blobs, name, encode_cog(pixels, grid, style, tags=_pass_tags(pass_)))
     return name
 
@@ -106,7 +134,9 @@ def write_products(
             assets[asset] = _mask_asset(asset, data, grid)
     preview = preview_name(pass_.name, area.id, grid)
     if blobs.exists(preview):
-        assets["preview"] = _preview_asset(preview.rpartition("/")[2], blobs.get(preview), grid)
+        assets["preview"] = _preview_asset(
+            preview.rpartition("/")[2], blobs.get(preview), grid, _PREVIEWS[pass_.sensor]
+        )
     item = _item(pass_, grid, area, assets)
     item["properties"] |= _own_properties(pass_, area, layers, clear_fraction, notes)
     _create(blobs, item_name, canonical_json(item))
@@ -164,10 +194,10 @@ def _hint(colour: tuple[int, int, int, int]) -> str:
     return "".join(f"{part:02X}" for part in colour[:3])
 
 
-def _preview_asset(file: str, data: bytes, grid: Grid) -> dict[str, Any]:
-    bands = [{"name": name, "data_type": "uint8"} for name in ("red", "green", "blue")]
+def _preview_asset(file: str, data: bytes, grid: Grid, kind: _Preview) -> dict[str, Any]:
+    bands = [{"name": name, "data_type": "uint8"} for name in kind.names]
     asset = _asset(f"../{file}", data, grid, roles=["visual", "overview"], bands=bands)
-    return asset | {"title": "True colour, one stretch for all passes", "nodata": 0}
+    return asset | {"title": kind.title, "nodata": 0}
 
 
 def _asset(

@@ -87,6 +87,11 @@ def source_name(sensor: Sensor, card_id: str, relative_orbit: int | None = None)
     return f"s1:{card_id}:{'none' if relative_orbit is None else relative_orbit}"
 
 
+def is_optical(source: str) -> bool:
+    """Whether a source is of Sentinel-2."""
+    return source.startswith("s2:")
+
+
 def quantise(score: Float32) -> Int16:
     """Logits (NaN = unseen) to int16 at 1/256, rounded to even, clipped to +-127 nat."""
     seen = np.isfinite(score)

@@ -133,8 +133,14 @@ def _report(home: _Home, district: District) -> DemoResult:
     return DemoResult(rows=rows, notices=home.notices, page=page)
 
 
-def _notices_of(incident_id: str, folder: Path) -> Sequence[Path]:
-    return sorted(folder.glob(f"*{incident_id[:8]}*/message.html"))
+def _notices_of(incident_id: str, folder: Path) -> Sequence[tuple[str, Path]]:
+    """(revision and kind, page) of every notice about an incident, in the order they were sent."""
+    found = []
+    for page in folder.glob(f"*_{incident_id[:8]}_r*/message.html"):
+        _, _, rest = page.parent.name.rpartition(f"{incident_id[:8]}_r")
+        revision, _, kind = rest.partition("_")
+        found.append((int(revision), kind, page))
+    return [(f"{number} {kind}", page) for number, kind, page in sorted(found)]
 
 
 def _say(text: str) -> None:

@@ -79,18 +79,18 @@ def write_page(
     district: District,
     incidents: Sequence[Incident],
     pictures: Mapping[str, Path],
-    notices: Mapping[str, Sequence[Path]],
+    notices: Mapping[str, Sequence[tuple[str, Path]]],
 ) -> Score:
     """Write the page to ``path`` and return the score it shows.
 
-    ``pictures`` and ``notices`` are by incident id; notices are linked relative to the page's folder.
+    ``pictures`` and ``notices`` are by incident id; notices are (name, file), linked relative to the page.
     """
     score = match(incidents, district.truth)
     cards = [
         _card(
-            one, score, pictures.get(one.id), [_link(note, path.parent) for note in notices.get(one.id, ())]
+            one, score, pictures.get(one.id), [_link(*note, path.parent) for note in notices.get(one.id, ())]
         )
-        for one in sorted(incidents, key=lambda one: (not _suspect(one), one.first_seen))
+        for one in sorted(incidents, key=_rank)
     ]
     first, last = clear_items(district)
     environment = Environment(
@@ -119,11 +119,16 @@ def _suspect(incident: Incident) -> bool:
     return incident.verdict is not None and incident.verdict.suspect
 
 
-def _link(note: Path, folder: Path) -> tuple[str, str]:
+def _rank(incident: Incident) -> tuple[bool, bool, date]:
+    """What nobody allowed comes first, what was taken back last; the earliest first."""
+    return incident.status is IncidentStatus.RECLAIMED, not _suspect(incident), incident.first_seen
+
+
+def _link(name: str, note: Path, folder: Path) -> tuple[str, str]:
     try:
-        return note.name, note.resolve().relative_to(folder.resolve()).as_posix()
+        return name, note.resolve().relative_to(folder.resolve()).as_posix()
     except ValueError:
-        return note.name, note.resolve().as_uri()
+        return name, note.resolve().as_uri()
 
 
 def _card(incident: Incident, score: Score, picture: Path | None, notices: Sequence[tuple[str, str]]) -> Card:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from detector.drawing import HEIGHT, INCIDENT, MAX_BYTES, PERMIT, WIDTH, Outline
 from detector.ledger import LedgerEntry
 from detector.pictures import choose_looks, is_due, picture_incidents
 from detector.products import write_preview
+from detector.state import source_name
 from registry.blobs import Blobs
 from registry.events import RegistrySnapshot
 from registry.geometry import hectares
@@ -26,6 +28,7 @@ from registry.models import (
     IncidentKind,
     IncidentStatus,
     Pictures,
+    Sensor,
 )
 from tests.storage_samples import START, make_pass, make_permit
 from tests.test_products import AREA, GRID, bands_of, blobs, files, ledger_of, row_of
@@ -182,6 +185,32 @@ def test_without_a_clear_pair_there_is_no_picture(blobs: Blobs, studio: dict[str
     outside = GRID.to_world(shapely.box(500_000, 5_009_600, 500_100, 5_009_700))
     (lost,) = picture_incidents(blobs, [seen_change().model_copy(update={"footprint": outside})], **studio)
     assert lost.pictures == Pictures()
+
+
+def test_where_clouds_hide_everything_two_radar_looks_of_one_orbit_are_shown(blobs: Blobs) -> None:
+    ledger = ledger_of(blobs)
+    looks = [
+        (0, Sensor.S1, 82, 2),
+        (1, Sensor.S2, 7, 2),
+        (2, Sensor.S1, 155, 2),
+        (50, Sensor.S2, 7, 0),
+        (60, Sensor.S1, 82, 2),
+    ]
+    for day, sensor, orbit, weight in looks:
+        one = make_pass(day, sensor=sensor)
+        row = replace(row_of(one, weight=weight), source=source_name(sensor, "card", orbit))
+        ledger.write(one, GRID, row)
+        power = np.full(GRID.shape, 0.1 if day < 60 else 0.02, dtype=np.float32)
+        write_preview(blobs, one, GRID, bands_of() | {"VV": power, "VH": power / 4})
+    (pictured,) = picture_incidents(
+        blobs, [seen_change()], snapshot=RegistrySnapshot(area=AREA, permits=(), zones=()), grid=GRID,
+        ledger=ledger, entries=ledger.entries(),
+    )  # fmt: skip
+    made = pictured.pictures
+    assert (made.before_acquired, made.after_acquired) == (START.date(), (START + timedelta(days=60)).date())
+    assert made.side_by_side is not None
+    pixels = np.asarray(Image.open(io.BytesIO(blobs.get(made.side_by_side))).convert("RGB")).astype(int)
+    assert pixels[100:200, 100:200].mean() > pixels[100:200, 700:800].mean() + 20
 
 
 @pytest.mark.parametrize("size", [44, 700])

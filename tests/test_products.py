@@ -24,7 +24,7 @@ from detector.colour import WHITE_AT, reflectance, true_colour
 from detector.ledger import Ledger, StateFiles, basis
 from detector.products import UNSEEN, Layer, write_preview, write_products
 from detector.rasters import Window
-from detector.state import NO_SCORE, LedgerRow, PixelStatus, State, start, to_arrays
+from detector.state import NO_SCORE, LedgerRow, PixelStatus, State, source_name, start, to_arrays
 from registry.blobs import Blobs, open_blobs
 from registry.detection import DetectionSettings
 from registry.errors import Exists, Reject
@@ -63,7 +63,7 @@ def row_of(one: Pass, *, weight: int = 2, seed: int = 1) -> LedgerRow:
         name=one.name,
         acquired=one.acquired,
         sensor=one.sensor,
-        source="s2:forest-spectral-swir",
+        source=source_name(one.sensor, "forest-spectral", 82),
         score=score,
         weight=np.full(GRID.shape, weight, dtype=np.uint8),
     )

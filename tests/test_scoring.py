@@ -174,7 +174,7 @@ def page(folder: Path, district: District, reports: Sequence[Incident]) -> str:
         district=district,
         incidents=reports,
         pictures={reports[0].id: picture},
-        notices={reports[0].id: [notice]},
+        notices={reports[0].id: [("1 confirmed", notice)]},
     )
     return (folder / "index.html").read_text(encoding="utf-8")
 

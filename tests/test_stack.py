@@ -117,7 +117,7 @@ def gdal_says(path: Path, grid: Grid, *, classes: bool) -> Any:
     return out
 
 
-CASES = {
+CASES: dict[str, tuple[Grid, dict[str, Any]]] = {
     "10 m": (GRID, {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}),
     "20 m": (GRID, {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 20, "size": (150, 150)}),
     "60 m": (GRID, {"epsg": 32634, "left": 499_020, "top": 5_001_000, "step": 60, "size": (60, 60)}),
@@ -176,8 +176,8 @@ def _assert_same(ours: Any, oracle: Any, *, warped: bool, classes: bool) -> None
 
 
 def test_radar_is_resampled_in_linear_power_and_loses_its_border(tmp_path: Path) -> None:
-    shape = {"epsg": 32633, "left": 970_000, "top": 5_019_000, "step": 10, "size": (500, 500)}
-    path = write_raster(tmp_path / "vv.tif", **shape, dtype="float32", nodata=-32768.0)  # type: ignore[arg-type]
+    shape: dict[str, Any] = {"epsg": 32633, "left": 970_000, "top": 5_019_000, "step": 10, "size": (500, 500)}
+    path = write_raster(tmp_path / "vv.tif", **shape, dtype="float32", nodata=-32768.0)
     scene = scene_of(path, band="VV")
     stack = read_stack(pass_of(scene), None, GRID, {"VV"}, reader=READER)
     oracle = gdal_says(path, GRID, classes=False)
@@ -215,11 +215,11 @@ def test_the_real_romania_series_reads_as_gdal_reads_it(real_data: Path) -> None
 
 
 def test_scenes_of_a_pass_are_mosaicked_and_the_partner_is_fused(tmp_path: Path) -> None:
-    whole = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
-    half = {"epsg": 32634, "left": 500_500, "top": 5_001_000, "step": 10, "size": (300, 300)}
+    whole: dict[str, Any] = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
+    half: dict[str, Any] = {"epsg": 32634, "left": 500_500, "top": 5_001_000, "step": 10, "size": (300, 300)}
     west = scene_of(write_raster(tmp_path / "west.tif", **(whole | {"size": (300, 150)}), seed=1))
     east = scene_of(write_raster(tmp_path / "east.tif", **half, seed=2))
-    radar = scene_of(write_raster(tmp_path / "vv.tif", **whole, dtype="float32", nodata=-32768.0), band="VV")  # type: ignore[arg-type]
+    radar = scene_of(write_raster(tmp_path / "vv.tif", **whole, dtype="float32", nodata=-32768.0), band="VV")
     partner = pass_of(radar, acquired=datetime(2024, 4, 29, 9, 20, tzinfo=UTC))
     stack = read_stack(pass_of(west, east), partner, GRID, {"B04", "B08", "VV"}, reader=READER)
     assert set(stack.bands) == {"B04", "VV"}
@@ -234,7 +234,7 @@ def test_scenes_of_a_pass_are_mosaicked_and_the_partner_is_fused(tmp_path: Path)
 def test_an_offset_that_was_applied_already_is_not_applied_again(
     tmp_path: Path, level: int, applied: bool
 ) -> None:
-    shape = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
+    shape: dict[str, Any] = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
     path = write_raster(tmp_path / "b.tif", **shape)
     with rasterio.open(path, "r+") as sink:
         sink.write(np.clip(sink.read(1).astype(int) - 2000 + level, 200, None).astype(np.uint16), 1)
@@ -264,7 +264,7 @@ def test_an_offset_that_was_applied_already_is_not_applied_again(
 def test_bad_files_get_one_line_and_the_next_read_works(
     tmp_path: Path, break_it: str, error: type[Exception], says: str
 ) -> None:
-    shape = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
+    shape: dict[str, Any] = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
     good = write_raster(tmp_path / "good.tif", **shape)
     bad = write_raster(tmp_path / "bad.tif", **shape)
     scene, file = scene_of(bad), BandFile(href=str(bad), nodata=0)
