@@ -6,6 +6,7 @@ The width suits a mail at 1:1; colours are reduced until the file is small enoug
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -221,7 +222,8 @@ def _legend(pen: ImageDraw.ImageDraw, plate: Plate) -> None:
 
 
 def _fitting(pen: ImageDraw.ImageDraw, text: str, room: float, size: int) -> str:
-    """The text, cut with an ellipsis to the room; empty where not even a few letters fit."""
+    """The text without accents, cut with an ellipsis to the room; empty where not even a few letters fit."""
+    text = plain(text)
     if pen.textlength(text, font=_font(size)) <= room:
         return text
     cut = text
@@ -234,6 +236,11 @@ def _text(
     pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: Colour = INK
 ) -> None:
     pen.text(at, _fitting(pen, text, WIDTH - at[0] - MARGIN, size), font=_font(size), fill=colour)
+
+
+def plain(text: str) -> str:
+    """Without accents: Pillow's own font has none, and would draw boxes."""
+    return "".join(one for one in unicodedata.normalize("NFD", text) if not unicodedata.combining(one))
 
 
 def _font(size: int) -> Any:

@@ -52,7 +52,7 @@ CLEAR_VIEW = 0.5
 MAX_TRIES = 60
 """Passes looked into for one picture side: some three months of bad weather, or a year of half of it."""
 
-RADAR_COLOURS = "Radar (VV red, VH green, their ratio blue; clouds hid the optical view)"
+RADAR_COLOURS = "Radar (VV red, VH green, ratio blue)"
 
 _NAMES = {IncidentKind.FOREST_LOSS: "forest loss", IncidentKind.EXCAVATION: "excavation"}
 

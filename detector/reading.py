@@ -121,6 +121,8 @@ def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
         yield
     except (RasterioError, OSError) as exc:
         reason = (str(exc.__cause__ or exc).splitlines() or [type(exc).__name__])[0].strip()
+        if query := urlsplit(file.href).query:
+            reason = reason.replace(query, "***")  # GDAL names the file with its signature
         remote = file.href.startswith(("http", "/vsi"))
         if any(code in reason for code in ("404", "410")) or (
             not remote and not Path(openable(file.href, ReaderSettings())).exists()
