@@ -159,7 +159,11 @@ def progress(total: int | None, *, what: str, unit: str = "pass") -> Iterator[Ca
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
-        yield bar.update
+
+        def advance(steps: int) -> None:
+            bar.update(steps)
+
+        yield advance
 
 
 Step = Callable[[int, int, str], None]
