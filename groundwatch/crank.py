@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from groundwatch.console import Step, progress, steps
-from groundwatch.wiring import App
+from groundwatch.wiring import App, worker_name
 from registry.bus import Delivery, Topic
 from registry.bus.consume import Handled, consume
 from registry.errors import Retry
@@ -30,6 +28,9 @@ log = get_logger(__name__)
 
 TURN_SECONDS = 60.0
 """Longest turn of one role while others wait, so that a long backlog of passes holds up no notice."""
+
+DETECTOR = frozenset({"detect"})
+"""The one set of roles that is played away from the store's host; all others ship its outbox."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,49 @@ class Crank:
         self._roles = roles
         self._poll_due: datetime | None = None
         self._step: Step = lambda _done, _total, _what: None
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._relay = None if roles == DETECTOR else app.relay()
 
     def turn(self, *, once: bool) -> Tally:
         """One round of every role."""
         tally = Tally()
         if "poll" in self._roles and self._is_poll_due():
             tally = tally + self._poll(once=once)
+        if once and self._relay is not None:
+            self._relay.ship(stop=self._app.stopping.is_set)
         if "detect" in self._roles:
             tally = tally + self._detect(once=once)
         if "notify" in self._roles:
             tally = tally + self._notify(once=once)
         return tally
 
+    @contextmanager
+    def shipping(self) -> Iterator[None]:
+        """Ship the outbox meanwhile: the first passes of a long poll must not wait for its last."""
+        with self._relay.shipping() if self._relay is not None else nullcontext():
+            yield
+
+    def turn_or_wait(self) -> Tally:
+        """One round; what fails for now is told and comes again with the next."""
+        try:
+            return self.turn(once=False)
+        except Retry as exc:
+            log.warning("round broken off, will be tried again", reason=str(exc))
+            return Tally(problems=(str(exc),))
+
     def idle_seconds(self) -> float:
         """How long there is nothing to do, as far as this process knows."""
         waits = [self._app.settings.work.idle_s]
         for topic, role in ((Topic.PASSES, "detect"), (Topic.CHANGES, "notify")):
-            ready = self._app.bus.next_ready(topic) if role in self._roles else None
+            ready = self._next_ready(topic) if role in self._roles else None
             if ready is not None:
                 waits.append(ready)
         return max(0.05, min(waits))
+
+    def _next_ready(self, topic: Topic) -> float | None:
+        try:
+            return self._app.bus.next_ready(topic)
+        except Retry:
+            return None
 
     def _is_poll_due(self) -> bool:
         return self._poll_due is None or self._app.now() >= self._poll_due
@@ -120,8 +143,8 @@ class Crank:
 
     def _consume(self, topic: Topic, *, once: bool) -> Handled:
         handler = self._detector.handle if topic is Topic.PASSES else self._alerter.handle
-        waiting = self._app.bus.depth(topic).waiting
-        with progress(waiting if once else None, what=str(topic), unit="event") as advance:
+        waiting = self._app.bus.depth(topic).waiting if once else None
+        with progress(waiting, what=str(topic), unit="event") as advance:
 
             def handle(event: Event, delivery: Delivery) -> None:
                 handler(event, delivery)
@@ -131,7 +154,7 @@ class Crank:
                 self._app.bus,
                 topic,
                 handle,
-                worker=self._worker,
+                worker=worker_name(),
                 once=once,
                 stop=self._app.stopping.is_set if once else self._turn_is_over(topic),
                 halt_after=self._app.settings.work.halt_after,
@@ -142,7 +165,7 @@ class Crank:
         until = self._app.now() + timedelta(seconds=TURN_SECONDS)
 
         def over() -> bool:
-            ready = self._app.bus.next_ready(topic)
+            ready = self._next_ready(topic)
             return self._app.stopping.is_set() or self._app.now() >= until or ready is None or ready > 0.0
 
         return over
@@ -164,10 +187,13 @@ def run(app: App, *, once: bool, roles: Sequence[str]) -> Tally:
     """Turn the crank until stopped; ``once``: until nothing is left to do now."""
     with graceful(app.stopping):
         crank = Crank(app, frozenset(roles))
-        total = crank.turn(once=once)
-        while not once and not app.stopping.is_set():
-            app.stopping.wait(crank.idle_seconds())
-            total = total + crank.turn(once=once)
+        if once:
+            return crank.turn(once=True)
+        total = Tally()
+        with crank.shipping():
+            while not app.stopping.is_set():
+                total = total + crank.turn_or_wait()
+                app.stopping.wait(crank.idle_seconds())
     return total
 
 
@@ -177,7 +203,8 @@ def backfill(
     """Queue the passes of a period, then work off what ``roles`` say."""
     with graceful(app.stopping):
         crank = Crank(app, frozenset(roles))
-        queued = crank.backfill(area_ids, since, until)
+        with crank.shipping():
+            queued = crank.backfill(area_ids, since, until)
         return queued + crank.turn(once=True)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +26,17 @@ from registry.store import ImportCounts, Store, open_store
 if TYPE_CHECKING:
     from alerts.worker import AlertWorker
     from detector.worker import DetectorWorker
+    from groundwatch.relay import Relay
     from ingest.poll import Poller, Progress
 
 log = get_logger(__name__)
+
+_ANY_NUMBER = 1_000_000_000
+
+
+def worker_name() -> str:
+    """Who this process is, for leases and logs."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def utc_now() -> datetime:
@@ -34,22 +44,72 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass
 class App:
-    """The configured program: the three stores and, made on demand, the workers."""
+    """The configured program. Store, bus and blobs are opened, and workers made, when first asked for.
 
-    settings: Settings
-    store: Store
-    bus: Bus
-    blobs: Blobs
-    now: Callable[[], datetime] = utc_now
-    stopping: threading.Event = field(default_factory=threading.Event)
+    So a detector on a bus of many machines never opens the store, which lies on another host.
+    """
+
+    def __init__(self, settings: Settings, *, now: Callable[[], datetime] = utc_now) -> None:
+        self.settings = settings
+        self.now = now
+        self.stopping = threading.Event()
+        self._opened = ExitStack()
+
+    @cached_property
+    def store(self) -> Store:
+        """The registry, with the areas that the configuration defines."""
+        self._make_data()
+        store = self._opened.enter_context(open_store(self.settings.store_path, now=self.now))
+        self._put_areas(store, self.settings.defined_areas())
+        return store
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The blobs."""
+        return open_blobs(self.settings.blobs_url)
+
+    @cached_property
+    def bus(self) -> Bus:
+        """The bus that workers receive from."""
+        if self.settings.is_embedded:
+            self._make_data()
+        work = self.settings.work
+        bus = open_bus(self.settings.bus_url, lease_s=work.lease_s, max_attempts=work.max_attempts)
+        self._opened.callback(bus.close)
+        return bus
+
+    @cached_property
+    def outbox(self) -> Bus:
+        """The bus inside the store's file, where whoever owns the store publishes: ``bus`` if embedded."""
+        if self.settings.is_embedded:
+            return self.bus
+        self._make_data()
+        # Attempts are the relay's: a bus that is down for long must not cost a pass.
+        outbox = open_bus(f"sqlite:///{self.settings.store_path}", max_attempts=_ANY_NUMBER)
+        self._opened.callback(outbox.close)
+        return outbox
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        self._opened.close()
 
     def add_areas(self, areas: Sequence[Area]) -> int:
         """Store areas; returns how many are new or changed. Refuses one no grid can hold."""
+        return self._put_areas(self.store, areas)
+
+    def _put_areas(self, store: Store, areas: Sequence[Area]) -> int:
         for area in areas:
             area_grid(area.geometry, area.buffer_m)
-        return sum(self.store.put_area(area) for area in areas)
+        return sum(store.put_area(area) for area in areas)
+
+    def _make_data(self) -> None:
+        try:
+            self.settings.data.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ConfigError(
+                f"data {self.settings.data} can't be made ({exc.strerror}); name another folder"
+            ) from exc
 
     def import_permits(self, permits: Sequence[Permit]) -> tuple[ImportCounts, int]:
         """Store permits and queue the areas near them to be judged again."""
@@ -75,12 +135,14 @@ class App:
             registry=store_snapshot(self.blobs, self.store.snapshot(area.id)),
             settings=self.settings.detection_for(area.id),
         )
-        return int(self.bus.publish(Topic.PASSES, permits_changed(task, at=self.now())))
+        return int(self.outbox.publish(Topic.PASSES, permits_changed(task, at=self.now())))
 
     def status(self) -> dict[str, Any]:
         """Counts, queues and the last pass of each area, for people and programs."""
         found = self.store.status()
         queues = [{"queue": topic.value, **self.bus.depth(topic).model_dump()} for topic in Topic]
+        if not self.settings.is_embedded:
+            queues.append({"queue": "outbox", **self.outbox.depth(Topic.PASSES).model_dump()})
         by_area = [
             {"area": area_id, "last_pass": f"{last:%Y-%m-%d %H:%M}" if last else "none yet"}
             for area_id, last in sorted(found.last_pass.items())
@@ -91,7 +153,7 @@ class App:
 
     def revive(self, dead_ids: Sequence[str] | None) -> int:
         """Put dead letters and failed deliveries (``notice@target``) back; None = all of them."""
-        letters = {letter.id for letter in self.bus.dead()}
+        letters = {letter.id: bus for bus in self.buses for letter in bus.dead()}
         failed = {failed_name(record): record for record in self.store.failed_deliveries()}
         wanted = [*letters, *failed] if dead_ids is None else list(dead_ids)
         unknown = [name for name in wanted if name not in letters and name not in failed]
@@ -99,10 +161,21 @@ class App:
             raise NotFound(f"nothing given up is called {unknown[0]!r}; see `groundwatch dead list`")
         for name in wanted:
             if name in letters:
-                self.bus.revive(name)
+                letters[name].revive(name)
             else:
                 self.store.revive_delivery(failed[name])
         return len(wanted)
+
+    @property
+    def buses(self) -> tuple[Bus, ...]:
+        """Where dead letters may lie: the bus, and the outbox where that is another."""
+        return (self.bus,) if self.settings.is_embedded else (self.bus, self.outbox)
+
+    def relay(self) -> Relay | None:
+        """What ships the outbox to the bus; None where they are one."""
+        from groundwatch.relay import Relay
+
+        return None if self.settings.is_embedded else Relay(self.outbox, self.bus, worker=worker_name())
 
     def poller(self, progress: Progress | None = None) -> Poller:
         """Ingest, ready to poll all providers."""
@@ -155,19 +228,8 @@ def open_app(config: Path | None, *, verbose: bool = False) -> Iterator[App]:
     """The program as the configuration says; everything closed at the end."""
     settings = load_settings(config)
     configure("debug" if verbose else settings.log.level, json_lines=settings.log.json_lines)
+    app = App(settings)
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(
-            f"data {settings.data} can't be made ({exc.strerror}); name another folder"
-        ) from exc
-    with open_store(settings.store_path, now=utc_now) as store:
-        bus = open_bus(
-            settings.bus_url, lease_s=settings.work.lease_s, max_attempts=settings.work.max_attempts
-        )
-        app = App(settings=settings, store=store, bus=bus, blobs=open_blobs(settings.blobs_url))
-        app.add_areas(settings.defined_areas())
-        try:
-            yield app
-        finally:
-            bus.close()
+        yield app
+    finally:
+        app.close()

@@ -115,8 +115,8 @@ class WorkSettings(Value):
 
     lease_s: float = Field(default=60.0, ge=1.0, le=86_400.0)
     """Seconds until the event of a silent worker is handed to another; a busy worker renews its lease."""
-    max_attempts: int = Field(default=5, ge=1, le=100)
-    """Tries before an event goes to the dead letters."""
+    max_attempts: int = Field(default=12, ge=1, le=100)
+    """Tries before an event goes to the dead letters; the waits between 12 add up to most of an hour."""
     halt_after: int = Field(default=20, ge=1, le=10_000)
     """Rejected events in a row after which the process stops, rather than lose everything."""
     idle_s: float = Field(default=2.0, gt=0.0, le=3_600.0)
@@ -230,6 +230,11 @@ class Settings(Value):
     def bus_url(self) -> str:
         """The bus; embedded, it shares the registry's file so that rows and events commit together."""
         return self.bus or f"sqlite:///{self.store_path}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the bus is the registry's own file: one machine, any number of processes."""
+        return self.bus_url == f"sqlite:///{self.store_path}"
 
     @property
     def blobs_url(self) -> str:

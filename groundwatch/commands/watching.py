@@ -159,7 +159,7 @@ def dead_list(options: Options) -> None:
     from groundwatch.wiring import failed_name
 
     with options.app() as app:
-        rows = [_dead_row(letter) for letter in app.bus.dead()]
+        rows = [_dead_row(letter) for bus in app.buses for letter in bus.dead()]
         rows += [
             {
                 "id": failed_name(record),
@@ -193,7 +193,7 @@ def dead_show(options: Options, dead_id: str) -> None:
     from registry.errors import NotFound
 
     with options.app() as app:
-        for letter in app.bus.dead():
+        for letter in (letter for bus in app.buses for letter in bus.dead()):
             if letter.id == dead_id:
                 show_value(options, letter.model_dump(mode="json"))
                 return
