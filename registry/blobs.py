@@ -1,4 +1,4 @@
-"""Blobs: named bytes that are written once, durably, and never changed; files on a local disk."""
+"""Blobs: named bytes that are written once, durably, and never changed; here as files on a local disk."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from registry.errors import ConfigError, Exists, GroundwatchError, InputError, NotFound, Retry
+from registry.s3_settings import S3Settings
 
 MAX_NAME = 512
 """Most characters in a blob name."""
@@ -47,24 +48,57 @@ class Blobs(Protocol):
         """Forget a cached blob; one that is not there is fine. The ledger is never deleted."""
 
     def path(self, name: str) -> str:
-        """What GDAL can open."""
+        """A local file with the bytes, for GDAL. Ask right before reading: a copy may be evicted later."""
+
+    def url(self, name: str) -> str:
+        """Where the blob lies, for people."""
 
 
-def open_blobs(url: str) -> Blobs:
-    """``file:///abs/dir``. Raises ConfigError on another scheme or a relative path."""
+def open_blobs(url: str, s3: S3Settings | None = None, cache: Path | None = None) -> Blobs:
+    """``file:///abs/dir`` or ``s3://bucket/prefix``; ``cache`` is the folder for copies of s3 blobs.
+
+    Nothing is asked of S3 yet. Raises ConfigError on another scheme, a relative path, a bad bucket name,
+    or no folder for copies.
+    """
+    if url.startswith("s3://"):
+        return _open_s3(url, s3 or S3Settings(), cache)
     if not url.startswith("file://"):
-        raise ConfigError(f"blobs {url.split('://')[0]!r} is not known; use file:///ABSOLUTE/FOLDER")
+        known = "use file:///ABSOLUTE/FOLDER or s3://BUCKET/PREFIX"
+        raise ConfigError(f"blobs {url.split('://')[0]!r} is not known; {known}")
     folder = unquote(url.removeprefix("file://"))
     if not folder.startswith("/"):
         raise ConfigError(f"blobs {url!r} has no absolute path; use file:///ABSOLUTE/FOLDER")
     return FileBlobs(Path(folder))
 
 
+def _open_s3(url: str, s3: S3Settings, cache: Path | None) -> Blobs:
+    try:
+        from registry.blobs_s3 import S3Blobs
+    except ModuleNotFoundError as exc:
+        raise ConfigError(f"blobs {url} need {exc.name}: pip install 'groundwatch[fleet]'") from exc
+    if cache is None:
+        raise ConfigError(f"blobs {url} need a local folder for copies; give s3.cache")
+    return S3Blobs(url, s3, cache=cache)
+
+
+def is_name(name: str) -> bool:
+    """Whether a blob can have this name."""
+    return len(name) <= MAX_NAME and all(_SEGMENT.fullmatch(segment) for segment in name.split("/"))
+
+
+def folder_of(prefix: str) -> str:
+    """The folders a text prefix names in full, with a slash at the end; empty = none. Raises InputError."""
+    folder, slash, _ = prefix.rpartition("/")
+    if slash:
+        check_name(folder)
+    return folder + slash
+
+
 def check_name(name: str) -> str:
     """The name, if it can be a blob: no traversal, no hidden segment. Raises InputError."""
     if len(name) > MAX_NAME:
         raise InputError(f"blob name has {len(name)} characters, at most {MAX_NAME} are allowed")
-    if not all(_SEGMENT.fullmatch(segment) for segment in name.split("/")):
+    if not is_name(name):
         raise InputError(
             f"blob name {name!r} is not allowed; use segments of letters, digits and ._=+@- split by /"
         )
@@ -91,13 +125,13 @@ class FileBlobs:
 
     def get(self, name: str) -> bytes:
         """See Blobs."""
-        with _translated(f"blob {name}"):
+        with disk_errors(f"blob {name}"):
             return self._file(name).read_bytes()
 
     def create(self, name: str, data: bytes) -> None:
         """See Blobs."""
         target = self._file(name)
-        with _translated(f"blob {name}"), self._temporary() as temporary:
+        with disk_errors(f"blob {name}"), self._temporary() as temporary:
             temporary.write_bytes(data)
             self._publish(temporary, target, name)
 
@@ -106,7 +140,7 @@ class FileBlobs:
         target = self._file(name)
         if not path.is_file():
             raise NotFound(f"file {path} does not exist; blob {name} was not made")
-        with _translated(f"blob {name}"), self._temporary() as temporary:
+        with disk_errors(f"blob {name}"), self._temporary() as temporary:
             try:
                 os.link(path, temporary)
             except OSError as exc:
@@ -118,10 +152,7 @@ class FileBlobs:
 
     def list(self, prefix: str) -> Iterator[str]:
         """See Blobs."""
-        folder, slash, _ = prefix.rpartition("/")
-        if slash:
-            check_name(folder)
-        return iter(sorted(name for name in self._names(folder + slash) if name.startswith(prefix)))
+        return iter(sorted(name for name in self._names(folder_of(prefix)) if name.startswith(prefix)))
 
     def exists(self, name: str) -> bool:
         """See Blobs."""
@@ -129,12 +160,16 @@ class FileBlobs:
 
     def delete(self, name: str) -> None:
         """See Blobs."""
-        with _translated(f"blob {name}"):
+        with disk_errors(f"blob {name}"):
             self._file(name).unlink(missing_ok=True)
 
     def path(self, name: str) -> str:
         """See Blobs."""
         return str(self._file(name))
+
+    def url(self, name: str) -> str:
+        """See Blobs: the path of the file."""
+        return self.path(name)
 
     def _names(self, folder: str) -> Iterator[str]:
         """Blobs below ``folder`` (empty, or with a slash at its end); hidden files and folders are none."""
@@ -159,15 +194,15 @@ class FileBlobs:
             temporary.unlink(missing_ok=True)
 
     def _publish(self, temporary: Path, target: Path, name: str) -> None:
-        _sync(temporary)
+        sync(temporary)
         self._make_folder(target.parent)
         try:
             os.link(temporary, target)
         except FileExistsError as exc:
             # Its writer may have died before syncing the folder: who relies on it makes it durable.
-            _sync(target.parent)
+            sync(target.parent)
             raise Exists(f"blob {name} exists; blobs are never overwritten") from exc
-        _sync(target.parent)
+        sync(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
         """Create ``folder`` below the root, syncing each parent that gets a new entry."""
@@ -175,10 +210,11 @@ class FileBlobs:
             return
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to the file or folder survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -200,7 +236,8 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def disk_errors(what: str) -> Iterator[None]:
+    """Errors of the local disk to ours, naming ``what``."""
     try:
         yield
     except OSError as exc:

@@ -15,7 +15,15 @@ from pydantic import BaseModel
 
 @cache
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """{field: its docstring on one line}, read from the source of ``model``."""
+    """{field: its docstring on one line}, read from the source of ``model`` and of its bases."""
+    docs: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base is not BaseModel and issubclass(base, BaseModel):
+            docs |= _own_docs(base)
+    return docs
+
+
+def _own_docs(model: type[BaseModel]) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(model)))
     body = tree.body[0].body  # type: ignore[attr-defined]
     docs: dict[str, str] = {}

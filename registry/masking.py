@@ -23,7 +23,7 @@ _NAMES = (
     r"|sig|key|pass|code)"
 )
 _SECRET_NAME = re.compile(
-    r"token|secret|passw|authorization|api[_-]?key|subscription-key|cookie", re.IGNORECASE
+    r"token|secret|passw|authorization|(?:api|access)[_-]?key|subscription-key|cookie", re.IGNORECASE
 )
 _PATTERNS = (
     # scheme://user:password@host

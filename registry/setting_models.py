@@ -26,6 +26,7 @@ from registry.models import (
     Target,
     VerdictCase,
 )
+from registry.s3_settings import S3ReadSettings, S3Settings
 from registry.values import Value
 from registry.yaml_lines import Document
 
@@ -74,6 +75,8 @@ class ReadSettings(Value):
     """Further tries of one window after a failed or truncated answer."""
     backoff_s: float = Field(default=0.5, ge=0.0, le=600.0)
     """Seconds before the first retry of a window; doubles each time."""
+    s3: S3ReadSettings = S3ReadSettings()
+    """Buckets that s3:// hrefs are read from; the keys of the blobs are never used for them."""
 
 
 class ProviderSettings(Value):
@@ -199,7 +202,9 @@ class Settings(Value):
     bus: str | None = Field(default=None, pattern=r"^[a-z0-9+]+://.+$")
     """URL of the bus; null = the registry's SQLite file."""
     blobs: str | None = Field(default=None, pattern=r"^[a-z0-9+]+://.+$")
-    """URL of the blobs; null = the folder blobs in ``data``."""
+    """URL of the blobs: file:///FOLDER or s3://BUCKET/PREFIX; null = the folder blobs in ``data``."""
+    s3: S3Settings = S3Settings()
+    """The S3 service that keeps the blobs, where ``blobs`` is an s3:// URL."""
     log: LogSettings = LogSettings()
     """Log lines on stderr."""
     providers: tuple[ProviderSettings, ...] = (ProviderSettings(name="earth-search"),)
@@ -240,6 +245,11 @@ class Settings(Value):
     def blobs_url(self) -> str:
         """The blobs."""
         return self.blobs or f"file://{(self.data / 'blobs').absolute()}"
+
+    @property
+    def blob_cache(self) -> Path:
+        """Folder of the local copies of blobs that lie in S3."""
+        return self.s3.cache or (self.data / "blob-cache").absolute()
 
     def detection_for(self, area_id: str) -> DetectionSettings:
         """The effective detection settings of an area. Raises ConfigError where its override is bad."""

@@ -19,6 +19,7 @@ from registry.config_errors import config_error, known_keys, merged, nearest
 from registry.detection import DetectionSettings
 from registry.errors import ConfigError
 from registry.masking import register_secret_url
+from registry.s3_settings import S3Settings
 from registry.setting_models import (
     AlertSettings,
     AreaSettings,
@@ -217,10 +218,15 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         update={
             "data": here / settings.data.expanduser(),
             "store": here / settings.store.expanduser() if settings.store else None,
+            "s3": _resolved_cache(settings.s3, here),
             "model_cards": tuple(here / one.expanduser() for one in settings.model_cards),
             "providers": tuple(_resolved_profile(one, here) for one in settings.providers),
         }
     )
+
+
+def _resolved_cache(s3: S3Settings, here: Path) -> S3Settings:
+    return s3.model_copy(update={"cache": here / s3.cache.expanduser()}) if s3.cache else s3
 
 
 def _resolved_profile(provider: ProviderSettings, here: Path) -> ProviderSettings:

@@ -51,6 +51,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "simulator/*.py",
     ),
     "jinja2": ("alerts/render.py", "simulator/page.py"),
+    "obstore": ("registry/blobs_s3.py",),
     "rustac": ("simulator/server.py",),
     "uvicorn": ("simulator/server.py",),
     "starlette": ("simulator/server.py",),
@@ -60,8 +61,8 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
 }
 """Library -> the files that may import it."""
 
-FACADES = {("registry.bus", "registry.bus.local")}
-"""Imports inside a function by which a package opens its own back end (``open_bus``)."""
+FACADES = {("registry.bus", "registry.bus.local"), ("registry.blobs", "registry.blobs_s3")}
+"""Imports inside a function by which a port opens its own back end (``open_bus``, ``open_blobs``)."""
 
 ENVIRONMENT = ("registry/settings.py",)
 """Files that may read environment variables."""
@@ -264,7 +265,8 @@ def test_nothing_is_called_utils_or_common(house: House) -> None:
 
 def test_every_library_that_is_imported_is_declared(house: House) -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    declared = " ".join([*project["dependencies"], *project["optional-dependencies"]["demo"]])
+    extras = project["optional-dependencies"]
+    declared = " ".join([*project["dependencies"], *extras["demo"], *extras["fleet"]])
     names = {
         "PIL": "pillow",
         "yaml": "pyyaml",

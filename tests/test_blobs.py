@@ -40,7 +40,7 @@ def test_open_blobs(tmp_path: Path) -> None:
     assert (folder / "a" / "b.tif").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "/abs", "file://relative/dir", ""])
+@pytest.mark.parametrize("url", ["gs://bucket/x", "/abs", "file://relative/dir", ""])
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="file:///"):
         open_blobs(url)

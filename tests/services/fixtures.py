@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import stac, web
+from tests.services import s3, stac, web
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,24 @@ def rustac(tmp_path: Path) -> Iterator[stac.Rustac]:
 def pgstac_proxy(pgstac: stac.PgStac) -> Iterator[web.Proxy]:
     """A proxy in front of the shared STAC API."""
     with web.proxy(pgstac.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3Server]:
+    """An S3 service with no buckets, shared."""
+    with s3.s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(s3_server: s3.S3Server) -> str:
+    """A new, empty bucket of the shared service."""
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+def s3_proxy(s3_server: s3.S3Server) -> Iterator[web.Proxy]:
+    """A proxy in front of the shared S3 service."""
+    with web.proxy(s3_server.url) as running:
         yield running

@@ -71,7 +71,7 @@ class Fault:
 
     pattern: str
     kind: str
-    """status, truncate, reset or stall."""
+    """status, truncate, reset, lose or stall."""
     times: int | None
     """None = every time."""
     status: int = 503
@@ -113,6 +113,10 @@ class Proxy:
     def reset(self, pattern: str, *, times: int | None = None) -> None:
         """Break the connection with a TCP reset instead of an answer."""
         self._add(Fault(pattern, "reset", times))
+
+    def lose(self, pattern: str, *, times: int | None = None) -> None:
+        """Pass the request on, then break the connection instead of answering."""
+        self._add(Fault(pattern, "lose", times))
 
     def stall(self, pattern: str, *, times: int | None = None) -> None:
         """Send half of the body, then nothing until the proxy ends."""
@@ -209,8 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fault.status, fault.headers, b"told to fail")
         else:
             status, headers, body = self._forward(asked)
-            self._record(asked, status)
-            self._send(status, headers, body, fault)
+            lost = fault is not None and fault.kind == "lose"
+            self._record(asked, None if lost else status)
+            if lost:
+                self._reset()
+            else:
+                self._send(status, headers, body, fault)
 
     do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = _handle  # noqa: N815 - names that http.server calls
 
