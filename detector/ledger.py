@@ -114,16 +114,15 @@ class Ledger:
 
     def looks(self, entry: LedgerEntry, grid: Grid, window: Window) -> NDArray[np.uint8]:
         """How well each pixel of a window of the grid was seen: 0 unseen, 1 weak, 2 clear."""
-        path = self._blobs.path(entry.blob)
         if grid.width * grid.height > KEPT_PX:
-            return _weights(path, window)
-        return _kept_weights(path)[
+            return _weights(self._blobs, entry.blob, window)
+        return _kept_weights(self._blobs, entry.blob)[
             window.row_start : window.row_stop, window.column_start : window.column_stop
         ]
 
     def source(self, entry: LedgerEntry) -> str:
         """Whose history the row is judged against, such as ``s1:CARD:ORBIT`` (``state.source_name``)."""
-        return _kept_source(self._blobs.path(entry.blob))
+        return _kept_source(self._blobs, entry.blob)
 
     def chain(self, entries: Sequence[LedgerEntry]) -> tuple[str, ...]:
         """Digests of the ledger after 0, 1, ... all ``entries``; the last one identifies the ledger."""
@@ -232,19 +231,22 @@ def _row_of(blob: str) -> _Row | None:
     return _Row(parts["pass"], int(parts["revision"]), entry)
 
 
-def _weights(path: str, window: Window | None) -> NDArray[np.uint8]:
-    return np.asarray(read_raster(path, bands=[2], window=window).bands[0], dtype=np.uint8)
+def _weights(blobs: Blobs, blob: str, window: Window | None) -> NDArray[np.uint8]:
+    return np.asarray(read_raster(blobs.path(blob), bands=[2], window=window).bands[0], dtype=np.uint8)
 
 
 @lru_cache(maxsize=1 << 16)
-def _kept_source(path: str) -> str:
-    return read_raster(path, bands=[2], window=Window(0, 1, 0, 1)).tags.get("source", "")
+def _kept_source(blobs: Blobs, blob: str) -> str:
+    return read_raster(blobs.path(blob), bands=[2], window=Window(0, 1, 0, 1)).tags.get("source", "")
 
 
 @lru_cache(maxsize=KEPT_ROWS)
-def _kept_weights(path: str) -> NDArray[np.uint8]:
-    """For the next incident and pass that look for a clear day; rows are never written again."""
-    return _weights(path, None)
+def _kept_weights(blobs: Blobs, blob: str) -> NDArray[np.uint8]:
+    """For the next incident and pass that look for a clear day; rows are never written again.
+
+    Only what is not kept here asks for the blob's path, right before it is read.
+    """
+    return _weights(blobs, blob, None)
 
 
 def _encode_row(row: LedgerRow, grid: Grid) -> bytes:

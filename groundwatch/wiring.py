@@ -67,7 +67,7 @@ class App:
     @cached_property
     def blobs(self) -> Blobs:
         """The blobs."""
-        return open_blobs(self.settings.blobs_url)
+        return open_blobs(self.settings.blobs_url, self.settings.s3, self.settings.blob_cache)
 
     @cached_property
     def bus(self) -> Bus:

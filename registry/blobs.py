@@ -53,6 +53,9 @@ class Blobs(Protocol):
     def url(self, name: str) -> str:
         """Where the blob lies, for people."""
 
+    def __hash__(self) -> int:
+        """By identity: what was read from a store is kept in memory by store and name."""
+
 
 def open_blobs(url: str, s3: S3Settings | None = None, cache: Path | None = None) -> Blobs:
     """``file:///abs/dir`` or ``s3://bucket/prefix``; ``cache`` is the folder for copies of s3 blobs.

@@ -1,13 +1,14 @@
 """Blobs in a bucket of an S3 service, create-only by put-if-absent; the only file that imports obstore.
 
-An answer can get lost after the bytes were stored. Then the put is sent once more, and finds the name
-taken by its own bytes: Exists, as when somebody else wrote them, which callers take for done.
+An answer can get lost after the bytes were stored. Then the put is sent again, and finds the name taken by
+its own bytes: Exists, as when somebody else wrote them, which callers take for done.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +22,7 @@ from obstore.store import S3Store
 from registry.blob_cache import BlobCache
 from registry.blobs import check_name, disk_errors, folder_of, is_name
 from registry.errors import ConfigError, Exists, InputError, NotFound
-from registry.s3_errors import LostAnswer, explain
+from registry.s3_errors import LostAnswer, answered, explain
 from registry.s3_settings import S3Settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ MAX_PREFIX = 400
 PART = 4 * 1024 * 1024
 """Bytes of a download held in memory at a time."""
 
+MAX_PAUSE_S = 5.0
+"""Longest wait between two tries of a request."""
+
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
+_TAKEN = 412
 _TRANSFER = 10.0
 """How much longer than a request without a sign of life a whole transfer may take."""
 
@@ -48,6 +53,7 @@ class S3Blobs:
     def __init__(self, url: str, settings: S3Settings, *, cache: Path) -> None:
         bucket, prefix = _parsed(url)
         self._url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._patience = settings.retry_s
         self._where = settings.endpoint or "Amazon S3"
         self._store = _store(bucket, prefix, settings)
         # Two stores may share the folder: the same name is another blob in each.
@@ -64,11 +70,17 @@ class S3Blobs:
         """See Blobs. At most MAX_MB; raises Retry also where the service does not answer."""
         check_name(name)
         _check_size(name, len(data))
-        try:
-            self._put(name, data)
-        except LostAnswer:
-            # The client repeats what surely was not stored, and leaves it to us to repeat the rest.
-            self._put(name, data)
+        until, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            try:
+                self._put(name, data)
+                return
+            except LostAnswer:
+                # The client repeats what surely was not stored, and leaves it to us to repeat the rest.
+                if time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
 
     def create_file(self, name: str, path: Path) -> None:
         """See Blobs; through memory, so at most MAX_MB."""
@@ -121,10 +133,13 @@ class S3Blobs:
 
     def _put(self, name: str, data: bytes) -> None:
         try:
-            with self._translated(f"blob {name}"):
-                obstore.put(self._store, name, data, mode="create")
+            obstore.put(self._store, name, data, mode="create")
         except AlreadyExistsError as exc:
+            if answered(exc) != _TAKEN:  # 409 means that two puts met, and perhaps neither was kept
+                raise explain(f"blob {name}", self._where, exc) from exc
             raise Exists(f"blob {name} exists; blobs are never overwritten") from exc
+        except (BaseError, OSError) as exc:
+            raise explain(f"blob {name}", self._where, exc) from exc
 
     def _download(self, name: str) -> Path:
         with self._translated(f"blob {name}"):
@@ -140,8 +155,6 @@ class S3Blobs:
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
-        except AlreadyExistsError:
-            raise
         except (BaseError, OSError) as exc:  # obstore says FileNotFoundError and PermissionError too
             raise explain(what, self._where, exc) from exc
 
@@ -184,7 +197,11 @@ def _store(bucket: str, prefix: str, settings: S3Settings) -> S3Store:
         "timeout": timedelta(seconds=settings.timeout_s * _TRANSFER),
     }
     retry: RetryConfig = {
-        "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2},
+        "backoff": {
+            "init_backoff": timedelta(seconds=0.1),
+            "max_backoff": timedelta(seconds=MAX_PAUSE_S),
+            "base": 2,
+        },
         "max_retries": 1_000 if settings.retry_s else 0,
         "retry_timeout": timedelta(seconds=settings.retry_s),
     }

@@ -32,13 +32,11 @@ _PASSING = {408, 409, 423, 425, 429}
 """Statuses below 500 that time heals."""
 
 _BROKEN = (
-    ("BadScheme", "the endpoint is http://"),
     ("dns error", "the host is not known"),
-    ("ConnectError", "no connection"),
-    ("kind: Connect", "no connection"),
+    ("ConnectError(", "no connection"),
+    ("kind: Connect,", "no connection"),
     ("TimedOut", "no answer in time"),
     ("Timeout", "no answer in time"),
-    ("IncompleteMessage", "the connection broke"),
 )
 _NEVER_ARRIVED = {"the host is not known", "no connection"}
 
@@ -55,12 +53,18 @@ def explain(what: str, where: str, exc: BaseException) -> GroundwatchError:
             f"{what}: no keys could be had from this machine's role; "
             "give s3.access_key_id and s3.secret_access_key where it has none"
         )
-    status = _STATUS.search(text)
+    status = answered(exc)
     code = _CODE.search(text)
     if status is None:
         return _broken(what, where, text)
     bodiless = "Error performing HEAD" in text
-    return _answered(what, where, int(status[1]), code[1] if code else "", bodiless=bodiless)
+    return _answered(what, where, status, code[1] if code else "", bodiless=bodiless)
+
+
+def answered(exc: BaseException) -> int | None:
+    """The HTTP status in one of the client's errors; None = there was no answer."""
+    status = _STATUS.search(str(exc))
+    return int(status[1]) if status else None
 
 
 def _answered(what: str, where: str, status: int, code: str, *, bodiless: bool) -> GroundwatchError:
@@ -77,8 +81,8 @@ def _answered(what: str, where: str, status: int, code: str, *, bodiless: bool) 
 
 
 def _broken(what: str, where: str, text: str) -> GroundwatchError:
+    if "redirect without LOCATION" in text:
+        return ConfigError(f"{what}: {where} sends us elsewhere; correct s3.region and s3.endpoint")
     reason = next((said for mark, said in _BROKEN if mark in text), "the connection broke")
-    if reason.startswith("the endpoint"):
-        return ConfigError(f"{what}: {where} has no TLS; use https://, or set s3.allow_http: true")
     kind = Retry if reason in _NEVER_ARRIVED else LostAnswer
     return kind(f"{what}: {reason} at {where}; it is tried again")

@@ -124,7 +124,7 @@ def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
     row["looks"] = incident.looks
     row["probability"] = f"{incident.probability:.3f}"
     picture = incident.pictures.side_by_side
-    row["picture"] = app.blobs.path(picture) if picture else None
+    row["picture"] = app.blobs.url(picture) if picture else None
     show_value(options, row)
     if incident.verdict:
         click.echo("\nverdict at the acquisition date")
