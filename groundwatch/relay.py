@@ -59,9 +59,9 @@ class Relay:
             leaving.set()
             thread.join()
 
-    def _publish(self, event: Event, _delivery: Delivery) -> None:
+    def _publish(self, event: Event, delivery: Delivery) -> None:
         try:
-            self._bus.publish(Topic.PASSES, event)
+            self._bus.publish(Topic.PASSES, event, lane=delivery.lane)
         except Retry as exc:
             # The bus is down, not the event bad: it must neither wait long nor use up its attempts.
             self._failure = Retry(str(exc), after=EVERY_S)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from registry.bus import Topic
+from registry.bus import Lane, Topic
 from registry.bus.table import enqueue
 from registry.errors import InputError
 from registry.events import ChangeFound, Event, PassFound
@@ -25,7 +25,7 @@ _NEWEST = (
 class Passes(StoreBase):
     """The part of the store that remembers passes."""
 
-    def record_passes(self, events: Sequence[Event]) -> int:
+    def record_passes(self, events: Sequence[Event], *, lane: Lane = Lane.LIVE) -> int:
         """Remember passes and publish their events in one transaction; how many were new.
 
         Takes PassFound, and PermitsChanged, which is only published. A repeat changes nothing.
@@ -36,7 +36,7 @@ class Passes(StoreBase):
                     _remember(db, event.data)
                 elif isinstance(event.data, ChangeFound):
                     raise InputError(f"event {event.id} is a {event.type}; only detectors publish those")
-            return sum(enqueue(db.conn, Topic.PASSES, event, self._now()) for event in events)
+            return sum(enqueue(db.conn, Topic.PASSES, event, self._now(), lane=lane) for event in events)
 
     def latest_pass(self, area_id: str, key: str) -> Pass | None:
         """Newest revision of the pass of this acquisition."""

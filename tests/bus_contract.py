@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from registry.bus import Bus, Delivery, Topic
+from registry.bus import Bus, Delivery, Lane, Topic
 from registry.errors import NotFound, Retry
 from tests.storage_samples import change_event, make_event
 
@@ -88,6 +88,16 @@ class BusContract:
         held = [take(world.bus, worker=f"w{number}") for number in range(3)]
         assert [one.event.key for one in held] == ["a", "b", "c"]
         assert world.bus.receive(Topic.PASSES, worker="w4") is None
+
+    def test_live_areas_come_before_those_with_history_only(self, world: World) -> None:
+        for number, (area, lane) in enumerate(
+            [("old", Lane.BACKFILL), ("old", Lane.BACKFILL), ("new", Lane.LIVE)]
+        ):
+            world.bus.publish(Topic.PASSES, make_event(number, area=area), lane=lane)
+        first = take(world.bus)
+        assert (first.event.key, first.lane) == ("new", Lane.LIVE)
+        second = take(world.bus)
+        assert (second.event.key, second.lane) == ("old", Lane.BACKFILL)
 
     def test_a_retried_event_keeps_its_place_in_its_key(self, world: World) -> None:
         first, second, other = make_event(1), make_event(2), make_event(1, area="other")

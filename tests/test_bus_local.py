@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.bus import Bus, Topic, open_bus
+from registry.bus import Bus, Lane, Topic, open_bus
 from registry.bus.local import Backoff, LocalBus, enqueue
 from registry.errors import ConfigError, Retry
 from registry.sqlite import connect, immediate
@@ -210,6 +210,22 @@ def test_not_a_database_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"notes\.txt is not a groundwatch database") as caught:
         LocalBus(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_the_first_layout_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with closing(LocalBus(path)) as bus:
+        bus.publish(Topic.PASSES, make_event(1))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP INDEX bus_heads; ALTER TABLE bus DROP COLUMN lane;"
+            "CREATE INDEX bus_heads ON bus (topic, seq, free_at) WHERE free_at IS NOT NULL;"
+            "PRAGMA user_version = 1"
+        )
+    with closing(LocalBus(path)) as bus:
+        delivery = bus.receive(Topic.PASSES, worker="w")
+        assert delivery is not None
+        assert (delivery.event, delivery.lane) == (make_event(1), Lane.LIVE)
 
 
 def test_a_newer_layout_is_refused(tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ from registry import store_passes
 from registry.store import open_store
 from tests.storage_samples import found_event, make_pass
 real = store_passes.enqueue
-def enqueue(*args):
-    real(*args)
+def enqueue(*args, **lane):
+    real(*args, **lane)
     os.kill(os.getpid(), signal.SIGKILL)
 store_passes.enqueue = enqueue
 open_store(sys.argv[1]).record_passes([found_event(make_pass(1)), found_event(make_pass(2))])

@@ -20,6 +20,13 @@ class Topic(StrEnum):
     """ChangeFound, to alerters."""
 
 
+class Lane(StrEnum):
+    """How urgent: areas with a live event come before areas that only have history to catch up with."""
+
+    LIVE = "live"
+    BACKFILL = "backfill"
+
+
 class Delivery(Protocol):
     """One event handed to one worker under a lease: settle it exactly once."""
 
@@ -29,6 +36,9 @@ class Delivery(Protocol):
     @property
     def attempt(self) -> int:
         """1 at the first try; a lost lease counts as a try."""
+
+    @property
+    def lane(self) -> Lane: ...
 
     def ack(self) -> None:
         """Done and durable: never deliver it again."""
@@ -67,11 +77,15 @@ class Depth(Value):
 class Bus(Protocol):
     """Publish and receive. An event id is published once per topic; a repeat changes nothing."""
 
-    def publish(self, topic: Topic, event: Event) -> bool:
-        """Durable when it returns; False where this event id was published before."""
+    def publish(self, topic: Topic, event: Event, *, lane: Lane = Lane.LIVE) -> bool:
+        """Durable when it returns; False where this event id was published before, as far as is known.
+
+        The local bus knows for good. A broker does not: there a repeat may be delivered again once the
+        bus has forgotten the id, which changes nothing, because handlers are idempotent.
+        """
 
     def receive(self, topic: Topic, *, worker: str) -> Delivery | None:
-        """The oldest event whose key is free, leased to ``worker``; None when nothing is ready."""
+        """The oldest event whose key is free, live ones first, leased to ``worker``; None = none is ready."""
 
     def next_ready(self, topic: Topic) -> float | None:
         """Seconds until something may become ready (0 = now); None when the topic is empty."""

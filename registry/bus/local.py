@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from registry.bus import DeadLetter, Depth, Topic, table
+from registry.bus import DeadLetter, Depth, Lane, Topic, table
 from registry.bus.table import Claim, Head, State, enqueue
 from registry.errors import Reject, Retry
 from registry.events import Event
@@ -53,6 +53,7 @@ class LocalDelivery:
         self._claim = claim
         self.event = event
         self.attempt = claim.attempt
+        self.lane = claim.lane
 
     def ack(self) -> None:
         """See Delivery."""
@@ -99,10 +100,10 @@ class LocalBus:
             with self._writing() as connection:
                 table.lay_out(connection)
 
-    def publish(self, topic: Topic, event: Event) -> bool:
+    def publish(self, topic: Topic, event: Event, *, lane: Lane = Lane.LIVE) -> bool:
         """See Bus."""
         with self._writing() as connection:
-            return enqueue(connection, topic, event, self._now())
+            return enqueue(connection, topic, event, self._now(), lane=lane)
 
     def receive(self, topic: Topic, *, worker: str) -> LocalDelivery | None:
         """See Bus. What cannot be read, or was lost with too many workers, goes to the dead letters."""
@@ -155,7 +156,7 @@ class LocalBus:
             log.warning("event given up", topic=topic, key=head.key, reason=str(exc))
             table.bury(connection, topic, head.key, head.seq, moment=self._moment(), reason=str(exc))
             return None
-        claim = Claim(topic, head.key, head.seq, secrets.token_hex(8), head.attempts + 1)
+        claim = Claim(topic, head.key, head.seq, secrets.token_hex(8), head.attempts + 1, head.lane)
         table.lease(connection, claim, worker=worker, until=self._moment() + self._lease_s)
         return LocalDelivery(self, claim, event)
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from registry.bus import DeadLetter, Depth, Topic
+from registry.bus import DeadLetter, Depth, Lane, Topic
 from registry.errors import ConfigError, NotFound
 from registry.events import Event
 
-VERSION = 1
+VERSION = 2
 """Version of the layout, kept in SQLite's user_version."""
 
 _LAYOUT = (
@@ -35,14 +35,24 @@ _LAYOUT = (
         reason TEXT NOT NULL DEFAULT '',
         published REAL NOT NULL,
         settled REAL,
+        lane INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, id)
     ) STRICT
     """,
-    "CREATE INDEX bus_heads ON bus (topic, seq, free_at) WHERE free_at IS NOT NULL",
+    "CREATE INDEX bus_heads ON bus (topic, lane, seq, free_at) WHERE free_at IS NOT NULL",
     "CREATE UNIQUE INDEX bus_one_head_per_key ON bus (topic, key) WHERE free_at IS NOT NULL",
     "CREATE INDEX bus_queued ON bus (topic, key, seq) WHERE state = 'queued'",
     "CREATE INDEX bus_dead ON bus (topic, seq) WHERE state = 'dead'",
 )
+
+_FROM_1 = (
+    "ALTER TABLE bus ADD COLUMN lane INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX bus_heads",
+    _LAYOUT[1],
+)
+
+_LANES = (Lane.LIVE, Lane.BACKFILL)
+"""By number, as stored: smaller ones come first."""
 
 
 class State(StrEnum):
@@ -65,6 +75,7 @@ class Head(NamedTuple):
     attempts: int
     worker: str
     """Who held the lease that ended; empty where none did."""
+    lane: Lane
 
 
 class Claim(NamedTuple):
@@ -75,32 +86,39 @@ class Claim(NamedTuple):
     seq: int
     token: str
     attempt: int
+    lane: Lane
 
 
 def is_laid_out(connection: sqlite3.Connection) -> bool:
-    """Whether the table is there. Raises ConfigError where a newer groundwatch wrote the file."""
+    """Whether the table is there as it should be. Raises ConfigError where a newer groundwatch wrote it."""
+    return _version(connection) == VERSION
+
+
+def _version(connection: sqlite3.Connection) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise ConfigError(
             f"the database has bus layout {version}, this groundwatch knows up to {VERSION}; upgrade it"
         )
-    return version == VERSION
+    return version
 
 
 def lay_out(connection: sqlite3.Connection) -> None:
-    """Create the table where it is missing."""
-    if not is_laid_out(connection):
-        for statement in _LAYOUT:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    """Create the table where it is missing, bring an older one up to date."""
+    steps = {0: _LAYOUT, 1: _FROM_1, VERSION: ()}[_version(connection)]
+    for statement in steps:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def enqueue(connection: sqlite3.Connection, topic: Topic, event: Event, now: datetime) -> bool:
+def enqueue(
+    connection: sqlite3.Connection, topic: Topic, event: Event, now: datetime, *, lane: Lane = Lane.LIVE
+) -> bool:
     """Publish; False where this id was published before. For the store's transaction: the outbox."""
     added = connection.execute(
-        "INSERT INTO bus (topic, id, key, body, state, published) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO bus (topic, id, key, body, state, published, lane) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (topic, id) DO NOTHING",
-        (topic, event.id, event.key, event.to_json(), State.QUEUED, now.timestamp()),
+        (topic, event.id, event.key, event.to_json(), State.QUEUED, now.timestamp(), _LANES.index(lane)),
     )
     if added.rowcount == 1:
         promote(connection, topic, event.key, moment=now.timestamp())
@@ -118,13 +136,13 @@ def promote(connection: sqlite3.Connection, topic: str, key: str, *, moment: flo
 
 
 def oldest_free(connection: sqlite3.Connection, topic: Topic, *, moment: float) -> Head | None:
-    """The oldest event that may be claimed at ``moment``."""
+    """The oldest event that may be claimed at ``moment``, live ones first."""
     row = connection.execute(
-        "SELECT seq, key, body, state, attempts, worker FROM bus"
-        " WHERE topic = ? AND free_at <= ? ORDER BY seq LIMIT 1",
+        "SELECT seq, key, body, state, attempts, worker, lane FROM bus"
+        " WHERE topic = ? AND free_at <= ? ORDER BY lane, seq LIMIT 1",
         (topic, moment),
     ).fetchone()
-    return None if row is None else Head(*row)
+    return None if row is None else Head(*row[:-1], lane=_LANES[row[-1]])
 
 
 def lease(connection: sqlite3.Connection, claim: Claim, *, worker: str, until: float) -> None:
