@@ -30,7 +30,7 @@ _STALE_S = 3_600.0
 
 
 class BlobCache:
-    """Copies in one folder, at most ``limit`` bytes of them; one larger than that stands alone."""
+    """Copies in one folder, at most ``limit`` bytes and what is being fetched; a larger one stands alone."""
 
     def __init__(self, folder: Path, *, limit: int) -> None:
         self._folder = folder

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,17 +70,7 @@ class S3Blobs:
         """See Blobs. At most MAX_MB; raises Retry also where the service does not answer."""
         check_name(name)
         _check_size(name, len(data))
-        until, pause = time.monotonic() + self._patience, 0.1
-        while True:
-            try:
-                self._put(name, data)
-                return
-            except LostAnswer:
-                # The client repeats what surely was not stored, and leaves it to us to repeat the rest.
-                if time.monotonic() + pause > until:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE_S)
+        self._persistently(lambda: self._put(name, data))
 
     def create_file(self, name: str, path: Path) -> None:
         """See Blobs; through memory, so at most MAX_MB."""
@@ -115,11 +105,8 @@ class S3Blobs:
     def delete(self, name: str) -> None:
         """See Blobs."""
         check_name(name)
-        try:
-            with self._translated(f"blob {name}"):
-                obstore.delete(self._store, name)
-        except NotFound:
-            pass  # some services say so
+        with suppress(NotFound):  # some services say so
+            self._persistently(lambda: self._delete(name))
         self._cache.forget(name)
 
     def path(self, name: str) -> str:
@@ -130,6 +117,23 @@ class S3Blobs:
     def url(self, name: str) -> str:
         """See Blobs: ``s3://bucket/prefix/name``."""
         return f"{self._url}/{check_name(name)}"
+
+    def _persistently(self, change: Callable[[], None]) -> None:
+        """The client repeats what surely did not happen; what may have happened is repeated here."""
+        until, pause = time.monotonic() + self._patience, 0.1
+        while True:
+            try:
+                change()
+                return
+            except LostAnswer:
+                if time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
+
+    def _delete(self, name: str) -> None:
+        with self._translated(f"blob {name}"):
+            obstore.delete(self._store, name)
 
     def _put(self, name: str, data: bytes) -> None:
         try:

@@ -12,7 +12,8 @@ from registry.errors import ConfigError, GroundwatchError, NotFound, Retry
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9.]{1,60})\s*</Code>")
-_ROLE = ("169.254.", "security-credentials", "AssumeRole", "fd00:ec2")
+_ASKED = re.compile(r"Error performing [A-Z]+ (\S+) in ")
+_ROLE = ("//169.254.", "//[fd00:ec2", "/latest/api/token", "/latest/meta-data/", "Action=AssumeRole")
 """Marks of a request for the machine's own credentials rather than for a blob."""
 
 _REMEDIES = {
@@ -48,7 +49,8 @@ class LostAnswer(Retry):
 def explain(what: str, where: str, exc: BaseException) -> GroundwatchError:
     """The error of ours for one of the client's. ``what`` is the blob, ``where`` the service, for people."""
     text = str(exc)
-    if any(mark in text.partition("Debug source")[0] for mark in _ROLE):
+    asked = _ASKED.search(text)
+    if asked and any(mark in asked[1] for mark in _ROLE):
         return Retry(
             f"{what}: no keys could be had from this machine's role; "
             "give s3.access_key_id and s3.secret_access_key where it has none"

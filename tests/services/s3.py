@@ -27,6 +27,7 @@ class S3Server:
     url: str
     """http://127.0.0.1:PORT."""
     pid: int
+    _http: httpx.Client = field(repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     def new_bucket(self) -> str:
@@ -58,7 +59,7 @@ class S3Server:
         return [part.partition("</Key>")[0] for part in answer.split("<Key>")[1:]]
 
     def _send(self, method: str, path: str, data: bytes = b"") -> httpx.Response:
-        answer = httpx.request(method, f"{self.url}/{path}", content=data)
+        answer = self._http.request(method, f"{self.url}/{path}", content=data)
         answer.raise_for_status()
         return answer
 
@@ -71,7 +72,10 @@ def s3_server(work: Path) -> Iterator[S3Server]:
     if command is None:
         service_missing("moto_server (PyPI: moto[server])")
     port = free_port()
-    with server(
-        [str(command), "-H", "127.0.0.1", "-p", str(port)], port=port, log=work / "moto.log"
-    ) as running:
-        yield S3Server(f"http://127.0.0.1:{port}", running.pid)
+    with (
+        server(
+            [str(command), "-H", "127.0.0.1", "-p", str(port)], port=port, log=work / "moto.log"
+        ) as running,
+        httpx.Client() as http,
+    ):
+        yield S3Server(f"http://127.0.0.1:{port}", running.pid, http)
