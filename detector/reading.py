@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -26,11 +26,13 @@ from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window as RasterWindow
 from shapely import box
 
+from detector.buckets import S3Session, bucket_path
 from detector.resample import Coordinates, Taps, aligned, warped
 from registry.errors import Reject, Retry
 from registry.grid import RESOLUTION, Grid
 from registry.log import get_logger, mask
 from registry.models import BandFile, Scene
+from registry.s3_settings import S3ReadSettings
 
 log = get_logger(__name__)
 
@@ -47,7 +49,7 @@ KEPT_PX = 4_000_000
 _WARPING = Lock()
 """One thread works out a placement, the others wait for it rather than do it again."""
 
-SCHEMES = ("http", "https", "file", "")
+SCHEMES = ("http", "https", "s3", "file", "")
 """What an href may begin with; profiles narrow it further."""
 
 
@@ -65,6 +67,8 @@ class ReaderSettings:
     """Seconds before the first retry; doubles each time."""
     local_files: bool = True
     """Whether hrefs may be files of this machine."""
+    s3: S3ReadSettings = field(default_factory=S3ReadSettings)
+    """How s3:// hrefs are read."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def read_window(scene: Scene, file: BandFile, grid: Grid, *, classes: bool, read
     path = openable(file.href, reader)
     for attempt in range(reader.retries + 1):
         try:
-            with rasterio.Env(**_gdal_options(reader)), _explained(scene, file):
+            with rasterio.Env(S3Session(reader.s3), **_gdal_options(reader)), _explained(scene, file):
                 return _read(path, scene, file, grid, classes=classes)
         except _Missing as exc:
             raise Retry(str(exc)) from exc
@@ -104,10 +108,12 @@ def openable(href: str, reader: ReaderSettings) -> str:
     scheme = urlsplit(href).scheme
     if href.startswith("/vsi") or scheme not in SCHEMES:
         raise Reject(
-            f"href {mask(href)!r} has scheme {scheme or '/vsi'!r}; only http, https and files are read"
+            f"href {mask(href)!r} has scheme {scheme or '/vsi'!r}; only http, https, s3 and files are read"
         )
     if scheme in ("http", "https"):
         return f"/vsicurl/{href}"
+    if scheme == "s3":
+        return bucket_path(href)
     if not reader.local_files:
         raise Reject(f"href {mask(href)!r} is a local file, which this process may not read")
     return urlsplit(href).path if scheme == "file" else href
@@ -123,8 +129,8 @@ def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
         reason = (str(exc.__cause__ or exc).splitlines() or [type(exc).__name__])[0].strip()
         if query := urlsplit(file.href).query:
             reason = reason.replace(query, "***")  # GDAL names the file with its signature
-        remote = file.href.startswith(("http", "/vsi"))
-        if any(code in reason for code in ("404", "410")) or (
+        remote = file.href.startswith(("http", "s3:", "/vsi"))
+        if any(said in reason for said in ("404", "410", "key does not exist")) or (
             not remote and not Path(openable(file.href, ReaderSettings())).exists()
         ):
             raise _Missing(f"{shown} is not there ({reason}); it is tried again later") from exc
@@ -132,7 +138,8 @@ def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
             raise Reject(
                 f"{shown} can't be read ({reason}); put a complete file there, then dead retry"
             ) from exc
-        raise Retry(f"{shown} can't be read now ({reason})") from exc
+        remedy = "; read.s3 says how buckets are entered" if file.href.startswith("s3:") else ""
+        raise Retry(f"{shown} can't be read now ({reason}){remedy}") from exc
     except MemoryError as exc:
         raise Reject(f"{shown} needs more memory than there is") from exc
 
@@ -149,7 +156,8 @@ def _gdal_options(reader: ReaderSettings) -> dict[str, Any]:
         "GDAL_HTTP_CONNECTTIMEOUT": math.ceil(min(reader.timeout_s, 20.0)),
         "GDAL_HTTP_LOW_SPEED_TIME": math.ceil(min(reader.timeout_s, 20.0)),
         "GDAL_HTTP_LOW_SPEED_LIMIT": 100,
-        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http",
+        # In this order: GDAL takes what stands behind "http:" for a part of that URL.
+        "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsicurl/http",
         "GDAL_CACHEMAX": 256,
         "GTIFF_IGNORE_READ_ERRORS": "NO",
     }

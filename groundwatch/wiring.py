@@ -207,6 +207,7 @@ class App:
             timeout_s=read.timeout_s,
             retries=read.retries,
             backoff_s=read.backoff_s,
+            s3=read.s3,
         )
         cards = load_cards((shipped_cards(), *self.settings.model_cards))
         return DetectorWorker(self.bus, self.blobs, cards=cards, reader=reader, now=self.now)

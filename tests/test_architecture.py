@@ -44,6 +44,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     ),
     "rasterio": (
         "detector/reading.py",
+        "detector/buckets.py",
         "detector/rasters.py",
         "detector/objects.py",
         "detector/oneoff*.py",

@@ -256,8 +256,8 @@ def test_an_offset_that_was_applied_already_is_not_applied_again(
         ("epsg", Reject, "the item says EPSG:32633"),
         ("elsewhere", Reject, "elsewhere than the item's footprint"),
         ("band", Reject, "names band 7"),
-        ("scheme", Reject, "only http, https and files"),
-        ("vsi", Reject, "only http, https and files"),
+        ("scheme", Reject, "only http, https, s3 and files"),
+        ("vsi", Reject, "only http, https, s3 and files"),
         ("no crs", Reject, "names no CRS"),
     ],
 )

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,17 +49,19 @@ class S3Server:
         }
         return S3Settings.model_validate(given | changes)
 
-    def put(self, bucket: str, key: str, data: bytes) -> None:
-        """Store an object as another program would."""
-        self._send("PUT", f"{bucket}/{key}", data)
+    def put(self, bucket: str, key: str, data: bytes, *, public: bool = False) -> None:
+        """Store an object as another program would; ``public`` = for unsigned requests too."""
+        self._send("PUT", f"{bucket}/{key}", data, {"x-amz-acl": "public-read" if public else "private"})
 
     def keys(self, bucket: str) -> list[str]:
         """All keys of a bucket, sorted."""
         answer = self._send("GET", f"{bucket}?list-type=2").text
         return [part.partition("</Key>")[0] for part in answer.split("<Key>")[1:]]
 
-    def _send(self, method: str, path: str, data: bytes = b"") -> httpx.Response:
-        answer = self._http.request(method, f"{self.url}/{path}", content=data)
+    def _send(
+        self, method: str, path: str, data: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        answer = self._http.request(method, f"{self.url}/{path}", content=data, headers=headers)
         answer.raise_for_status()
         return answer
 
