@@ -29,8 +29,11 @@ _REMEDIES = {
     "InvalidToken": "renew s3.session_token and the keys lent with it",
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
-_PASSING = {408, 409, 423, 425, 429}
+_PASSING = {408, 423, 425, 429}
 """Statuses below 500 that time heals."""
+
+_CONFLICT = 409
+"""Two puts met, and perhaps neither was kept."""
 
 _BROKEN = (
     ("dns error", "the host is not known"),
@@ -75,6 +78,8 @@ def _answered(what: str, where: str, status: int, code: str, *, bodiless: bool) 
         return ConfigError(f"{what}: {where} answers {said}; {_REMEDIES[code]}")
     if status == 404 and (code == "NoSuchKey" or bodiless):
         return NotFound(f"{what} does not exist")
+    if status == _CONFLICT:
+        return LostAnswer(f"{what}: {where} answers {said}; it is tried again")
     if status in _PASSING or (status >= 500 and status != 501):
         return Retry(f"{what}: {where} answers {said}; it is tried again")
     if status in (401, 403):
@@ -83,6 +88,8 @@ def _answered(what: str, where: str, status: int, code: str, *, bodiless: bool) 
 
 
 def _broken(what: str, where: str, text: str) -> GroundwatchError:
+    if "BadScheme" in text:  # the endpoint of the environment, since the settings check theirs
+        return ConfigError(f"{what}: {where} has no TLS; use https://, or set s3.allow_http: true")
     if "redirect without LOCATION" in text:
         return ConfigError(f"{what}: {where} sends us elsewhere; correct s3.region and s3.endpoint")
     reason = next((said for mark, said in _BROKEN if mark in text), "the connection broke")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,14 @@ class World:
 
 
 @pytest.fixture
-def world(s3_server: S3Server, rustac: stac.Rustac, tmp_path: Path) -> Iterator[World]:
+def world(s3_server: S3Server, rustac: stac.Rustac, tmp_path: Path) -> World:
     district = write_district(tmp_path / "world", seed=1, months=MONTHS)
     scenes = s3_server.new_bucket()
     clear = [one for one in district.items if one["properties"].get("eo:cloud_cover", 100.0) < MOST_CLOUD]
     for key in {asset["href"] for item in clear for asset in item["assets"].values()}:
         s3_server.put(scenes, key, (tmp_path / "world" / key).read_bytes())
     rustac.serve([_in_bucket(item, scenes) for item in clear])
-    yield World(district, rustac.url, s3_server)
+    return World(district, rustac.url, s3_server)
 
 
 def _in_bucket(item: Mapping[str, Any], bucket: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from registry import blobs_s3
 from registry.blobs import Blobs, open_blobs
 from registry.errors import ConfigError, Exists, GroundwatchError, InputError, NotFound, Retry
+from registry.s3_settings import S3Settings
 from tests.blob_contract import BlobContract
 from tests.services.processes import free_port
 from tests.services.s3 import KEY, SECRET, S3Server
@@ -131,11 +132,12 @@ def test_a_lost_answer_and_an_impatient_client_mean_later(
 
 def test_two_puts_that_meet_are_no_proof(s3_proxy: Proxy, through: Callable[..., Blobs]) -> None:
     """409 says that another put was under way, not that one was kept: taking it for Exists loses a blob."""
-    blobs = through()
-    s3_proxy.answer("/a$", 409, times=1)
+    s3_proxy.answer("/a$", 409, times=2)
     with pytest.raises(Retry, match="409"):
-        blobs.create("a", b"mine")
+        through(retry_s=0).create("a", b"mine")
+    blobs = through()
     blobs.create("a", b"mine")
+    assert blobs.get("a") == b"mine"
 
 
 # Outages
@@ -231,6 +233,15 @@ def test_a_refusal_is_a_configuration_error(
         with pytest.raises(ConfigError, match=remedy) as caught:
             CALLS[name](through())
         assert "\n" not in str(caught.value)
+
+
+def test_an_endpoint_of_the_environment_has_to_have_tls_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    keys = S3Settings.model_validate({"access_key_id": KEY, "secret_access_key": SECRET})
+    with pytest.raises(ConfigError, match="allow_http"):
+        open_blobs("s3://bucket", keys, tmp_path).get("a")
 
 
 def test_plain_http_has_to_be_meant(s3_server: S3Server) -> None:
