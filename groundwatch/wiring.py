@@ -75,7 +75,12 @@ class App:
         if self.settings.is_embedded:
             self._make_data()
         work = self.settings.work
-        bus = open_bus(self.settings.bus_url, lease_s=work.lease_s, max_attempts=work.max_attempts)
+        bus = open_bus(
+            self.settings.bus_url,
+            lease_s=work.lease_s,
+            max_attempts=work.max_attempts,
+            kafka=self.settings.kafka,
+        )
         self._opened.callback(bus.close)
         return bus
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 
+from registry.bus.kafka_settings import KafkaSettings
 from registry.config_errors import config_error, merged
 from registry.detection import DetectionSettings
 from registry.geometry import AreaGeometry
@@ -200,7 +201,9 @@ class Settings(Value):
     store: Path | None = None
     """The registry's SQLite file; null = groundwatch.db in ``data``."""
     bus: str | None = Field(default=None, pattern=r"^[a-z0-9+]+://.+$")
-    """URL of the bus; null = the registry's SQLite file."""
+    """URL of the bus: kafka://HOST:PORT[,HOST:PORT]/PREFIX; null = the registry's SQLite file."""
+    kafka: KafkaSettings = KafkaSettings()
+    """The broker, where ``bus`` is a kafka:// URL."""
     blobs: str | None = Field(default=None, pattern=r"^[a-z0-9+]+://.+$")
     """URL of the blobs: file:///FOLDER or s3://BUCKET/PREFIX; null = the folder blobs in ``data``."""
     s3: S3Settings = S3Settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import pytest
@@ -26,10 +27,26 @@ class World(Protocol):
         """Let time pass."""
 
 
+PATIENCE_S = 30.0
+"""Longest wait, in real time, for a broker that hands a key on; the local bus answers at once."""
+
+
 def take(bus: Bus, topic: Topic = Topic.PASSES, *, worker: str = "w1") -> Delivery:
-    delivery = bus.receive(topic, worker=worker)
-    assert delivery is not None
+    deadline = time.monotonic() + PATIENCE_S
+    while (delivery := bus.receive(topic, worker=worker)) is None:
+        assert time.monotonic() < deadline, "nothing to receive"
+        time.sleep(0.01)
     return delivery
+
+
+def is_quiet(bus: Bus, topic: Topic = Topic.PASSES) -> bool:
+    """Whether nothing is left to do, once what comes late has come."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (ready := bus.next_ready(topic)) == 0.0 and time.monotonic() < deadline:
+        if bus.receive(topic, worker="nobody") is not None:
+            return False
+        time.sleep(0.01)
+    return ready is None
 
 
 class BusContract:
@@ -40,13 +57,13 @@ class BusContract:
         assert delivery.event == event
         assert delivery.attempt == 1
         delivery.ack()
-        assert world.bus.receive(Topic.PASSES, worker="w1") is None
+        assert is_quiet(world.bus)
         world.advance(10 * LEASE_S)
-        assert world.bus.receive(Topic.PASSES, worker="w1") is None
+        assert is_quiet(world.bus)
 
     def test_nothing_to_receive_on_an_empty_topic(self, world: World) -> None:
         assert world.bus.receive(Topic.PASSES, worker="w1") is None
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)
 
     def test_an_id_is_published_once_for_good(self, world: World) -> None:
         event = make_event(1)
@@ -54,7 +71,7 @@ class BusContract:
         assert not world.bus.publish(Topic.PASSES, event)
         take(world.bus).ack()
         assert not world.bus.publish(Topic.PASSES, event)
-        assert world.bus.receive(Topic.PASSES, worker="w1") is None
+        assert is_quiet(world.bus)
 
     def test_a_dead_id_is_not_published_again(self, world: World) -> None:
         event = make_event(1)
@@ -122,7 +139,7 @@ class BusContract:
         delivery = take(world.bus)
         assert world.bus.next_ready(Topic.PASSES) == pytest.approx(LEASE_S, abs=0.01)
         delivery.ack()
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)
 
     def test_the_back_off_grows_and_ends_in_the_dead_letters(self, world: World) -> None:
         event = make_event(1)
@@ -191,7 +208,7 @@ class BusContract:
         with pytest.raises(Retry, match="lost"):
             late.extend()
         holder.ack()
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)
 
     def test_a_settled_delivery_cannot_be_settled_again(self, world: World) -> None:
         world.bus.publish(Topic.PASSES, make_event(1))
@@ -199,7 +216,7 @@ class BusContract:
         delivery.ack()
         delivery.retry("once more")
         delivery.reject("no")
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)
         assert world.bus.dead() == []
 
     def test_a_lease_can_be_renewed(self, world: World) -> None:
@@ -210,7 +227,7 @@ class BusContract:
             delivery.extend()
         assert world.bus.receive(Topic.PASSES, worker="w2") is None
         delivery.ack()
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)
 
     def test_an_event_that_kills_its_workers_ends_in_the_dead_letters(self, world: World) -> None:
         poison, neighbour = make_event(1), make_event(2)
@@ -241,4 +258,4 @@ class BusContract:
         delivery = take(other)
         assert world.bus.receive(Topic.PASSES, worker="w2") is None
         delivery.ack()
-        assert world.bus.next_ready(Topic.PASSES) is None
+        assert is_quiet(world.bus)

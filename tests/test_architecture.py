@@ -51,6 +51,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "detector/images.py",
         "simulator/*.py",
     ),
+    "kafka": ("registry/bus/kafka*.py",),
     "jinja2": ("alerts/render.py", "simulator/page.py"),
     "obstore": ("registry/blobs_s3.py",),
     "rustac": ("simulator/server.py",),
@@ -62,7 +63,12 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
 }
 """Library -> the files that may import it."""
 
-FACADES = {("registry.bus", "registry.bus.local"), ("registry.blobs", "registry.blobs_s3")}
+FACADES = {
+    ("registry.bus", "registry.bus.local"),
+    ("registry.bus", "registry.bus.kafka"),
+    ("registry.bus", "registry.bus.kafka_settings"),
+    ("registry.blobs", "registry.blobs_s3"),
+}
 """Imports inside a function by which a port opens its own back end (``open_bus``, ``open_blobs``)."""
 
 ENVIRONMENT = ("registry/settings.py",)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from registry.errors import ConfigError
 from registry.events import Event
 from registry.values import UtcDatetime, Value
+
+if TYPE_CHECKING:
+    from registry.bus.kafka_settings import KafkaSettings
 
 
 class Topic(StrEnum):
@@ -100,14 +104,45 @@ class Bus(Protocol):
     def close(self) -> None: ...
 
 
-def open_bus(url: str, *, lease_s: float = 60.0, max_attempts: int = 12) -> Bus:
-    """``sqlite:///path/to/groundwatch.db``; a relative path has three slashes, an absolute one four.
+def open_bus(
+    url: str, *, lease_s: float = 60.0, max_attempts: int = 12, kafka: KafkaSettings | None = None
+) -> Bus:
+    """``sqlite:///path/to/groundwatch.db`` or ``kafka://host:port[,host:port]/PREFIX``.
 
-    ``lease_s`` is how long a silent worker keeps its event, ``max_attempts`` how often one is tried.
-    Raises ConfigError on another scheme.
+    Of a path after sqlite, a relative one has three slashes, an absolute one four. ``lease_s`` is how long
+    a silent worker keeps its event, ``max_attempts`` how often one is tried. Raises ConfigError on another
+    scheme or a URL that can't be used.
     """
     if url.startswith("sqlite:///"):
         from registry.bus.local import LocalBus
 
         return LocalBus(url.removeprefix("sqlite:///"), lease_s=lease_s, max_attempts=max_attempts)
-    raise ConfigError(f"bus {url.split('://')[0]!r} is not known; use sqlite:///PATH")
+    if url.startswith("kafka://"):
+        servers, _, prefix = url.removeprefix("kafka://").partition("/")
+        _check_kafka(servers, prefix)
+        from registry.bus.kafka import KafkaBus
+        from registry.bus.kafka_settings import KafkaSettings
+
+        settings = kafka or KafkaSettings()
+        return KafkaBus(
+            servers, prefix or PREFIX, settings=settings, lease_s=lease_s, max_attempts=max_attempts
+        )
+    raise ConfigError(
+        f"bus {url.split('://')[0]!r} is not known; use sqlite:///PATH or kafka://HOST:PORT/PREFIX"
+    )
+
+
+PREFIX = "groundwatch"
+"""What topics are called where the URL names no prefix."""
+
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
+
+
+def _check_kafka(servers: str, prefix: str) -> None:
+    if "@" in servers:
+        raise ConfigError("bus kafka://... holds a user; set kafka.username and kafka.password instead")
+    if not all(_SERVER.fullmatch(one) for one in servers.split(",")):
+        raise ConfigError(f"bus kafka://{servers} names no brokers; use kafka://HOST:PORT[,HOST:PORT]/PREFIX")
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigError(f"bus prefix {prefix!r} can't name topics; use letters, digits, dots, _ and -")

@@ -11,34 +11,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import Field
-
 from registry.bus import DeadLetter, Depth, Lane, Topic, table
+from registry.bus.backoff import Backoff
 from registry.bus.table import Claim, Head, State, enqueue
 from registry.errors import Reject, Retry
 from registry.events import Event
 from registry.log import get_logger
 from registry.sqlite import connect, immediate, translated
-from registry.values import Value
 
 __all__ = ["Backoff", "LocalBus", "LocalDelivery", "enqueue"]
 
 log = get_logger(__name__)
-
-
-class Backoff(Value):
-    """How long a failed event waits: ``base_s * factor ** (attempt - 1)``, capped, less some jitter."""
-
-    base_s: float = Field(default=2.0, gt=0.0)
-    factor: float = Field(default=2.0, ge=1.0)
-    cap_s: float = Field(default=900.0, gt=0.0)
-    jitter: float = Field(default=0.5, ge=0.0, lt=1.0)
-    """Largest share taken off at random, so that failed work does not come back all at once."""
-
-    def delay(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after ``attempt`` (1 = the first), with ``chance`` drawn from [0, 1)."""
-        grown = self.base_s * self.factor ** min(attempt - 1, 64)
-        return min(self.cap_s, grown) * (1.0 - self.jitter * chance)
 
 
 def _utc_now() -> datetime:

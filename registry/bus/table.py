@@ -142,7 +142,10 @@ def oldest_free(connection: sqlite3.Connection, topic: Topic, *, moment: float) 
         " WHERE topic = ? AND free_at <= ? ORDER BY lane, seq LIMIT 1",
         (topic, moment),
     ).fetchone()
-    return None if row is None else Head(*row[:-1], lane=_LANES[row[-1]])
+    if row is None:
+        return None
+    seq, key, body, state, attempts, worker, lane = row
+    return Head(seq, key, body, state, attempts, worker, _LANES[lane])
 
 
 def lease(connection: sqlite3.Connection, claim: Claim, *, worker: str, until: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import s3, stac, web
+from tests.services import kafka, s3, stac, web
 
 
 @pytest.fixture(scope="session")
@@ -55,4 +55,11 @@ def bucket(s3_server: s3.S3Server) -> str:
 def s3_proxy(s3_server: s3.S3Server) -> Iterator[web.Proxy]:
     """A proxy in front of the shared S3 service."""
     with web.proxy(s3_server.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+    """A Kafka broker, shared; take a prefix of its own for each test."""
+    with kafka.broker(tmp_path_factory.mktemp("kafka")) as running:
         yield running

@@ -1,0 +1,223 @@
+"""The bus on a real broker: the contract, and what only a broker brings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from registry.bus import Topic, open_bus
+from registry.bus.kafka import KafkaBus
+from registry.bus.kafka_client import MAX_BYTES
+from registry.bus.kafka_settings import KafkaSettings
+from registry.errors import ConfigError, Retry
+from registry.events import MAX_EVENT_BYTES, Event
+from tests.bus_contract import LEASE_S, MAX_ATTEMPTS, PATIENCE_S, BusContract, is_quiet, take
+from tests.conftest import REPO
+from tests.services import kafka
+from tests.services.kafka import Broker
+from tests.services.s3 import S3Server
+from tests.storage_samples import Clock, make_event
+
+
+@dataclass
+class KafkaWorld:
+    broker: Broker
+    prefix: str
+    clock: Clock = field(default_factory=Clock)
+    opened: list[KafkaBus] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bus = self.open()
+
+    def open(self) -> KafkaBus:
+        bus = KafkaBus(
+            self.broker.address,
+            self.prefix,
+            settings=self.broker.settings(),
+            now=self.clock,
+            lease_s=LEASE_S,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        self.opened.append(bus)
+        return bus
+
+    def advance(self, seconds: float) -> None:
+        """Members come and go one after the other: Tansu gets stuck when one leaves while another joins."""
+        for bus in self.opened:
+            deadline = time.monotonic() + PATIENCE_S
+            while not bus.is_settled() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        self.clock.advance(seconds)
+        time.sleep(0.3)  # whoever is silent over a lease leaves
+
+    def close(self) -> None:
+        for bus in self.opened:
+            bus.close()
+
+
+@pytest.fixture
+def world(broker: Broker) -> Iterator[KafkaWorld]:
+    made = KafkaWorld(broker, broker.new_prefix())
+    yield made
+    made.close()
+
+
+class TestContract(BusContract):
+    pass
+
+
+def _raw(broker: Broker, topic: str, key: str, value: bytes) -> None:
+    """A record as some other program may write it."""
+    producer = KafkaProducer(bootstrap_servers=broker.address, max_request_size=MAX_BYTES)
+    producer.send(topic, key=key.encode(), value=value).get(timeout=10)
+    producer.close()
+
+
+def test_poison_goes_to_the_dead_letters_and_its_neighbours_go_on(world: KafkaWorld, broker: Broker) -> None:
+    world.bus.publish(Topic.PASSES, make_event(1))
+    topic = f"{world.prefix}.passes"
+    too_big = json.dumps({"type": "x", "filler": "y" * MAX_EVENT_BYTES}).encode()
+    for value in (b"\xff\xfe garbage", b'{"type": "unknown.v9"}', b"", too_big):
+        _raw(broker, topic, "pit", value)
+    world.bus.publish(Topic.PASSES, make_event(2))
+    for number in (1, 2):
+        delivery = take(world.bus)
+        assert delivery.event == make_event(number)
+        delivery.ack()
+    assert is_quiet(world.bus)
+    reasons = sorted(letter.reason for letter in world.bus.dead())
+    assert len(reasons) == 4
+    assert all("\n" not in reason and reason for reason in reasons)
+    assert any(str(MAX_EVENT_BYTES) in reason for reason in reasons)
+
+
+def test_what_died_can_be_revived_after_a_restart_of_everything(world: KafkaWorld) -> None:
+    world.bus.publish(Topic.PASSES, make_event(1))
+    take(world.bus).reject("no such band")
+    world.bus.close()
+    other = world.open()
+    (letter,) = other.dead()
+    other.revive(letter.id)
+    assert take(other).event == make_event(1)
+    assert other.dead() == []
+
+
+def test_an_event_told_twice_is_handled_once(world: KafkaWorld) -> None:
+    world.bus.publish(Topic.PASSES, make_event(1))
+    world.open().publish(Topic.PASSES, make_event(1))
+    take(world.bus).ack()
+    assert is_quiet(world.bus)
+
+
+_HOLDER = """
+import sys, time
+from registry.bus import Topic
+from registry.bus.kafka import KafkaBus
+from registry.bus.kafka_settings import KafkaSettings
+settings = KafkaSettings.model_validate_json(sys.argv[3])
+bus = KafkaBus(sys.argv[1], sys.argv[2], settings=settings)
+done = 0
+while True:
+    delivery = bus.receive(Topic.PASSES, worker="mortal")
+    if delivery is None:
+        time.sleep(0.01)
+    elif done < int(sys.argv[4]):
+        delivery.ack()
+        done += 1
+    else:
+        print(delivery.event.id, delivery.attempt, flush=True)
+        time.sleep(600)
+"""
+
+
+def _hold(broker: Broker, prefix: str, *, after: int) -> tuple[str, int]:
+    """A process handles ``after`` events, takes another, and dies over it: (event id, attempt)."""
+    settings = broker.settings().model_dump_json()
+    command = [sys.executable, "-c", _HOLDER, broker.address, prefix, settings, str(after)]
+    with subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        event_id, attempt = process.stdout.readline().split()
+        time.sleep(0.5)  # marks are sent, not awaited
+        process.kill()
+    return event_id, int(attempt)
+
+
+def test_a_killed_process_loses_nothing_and_repeats_only_what_it_held(broker: Broker) -> None:
+    bus = KafkaBus(broker.address, broker.new_prefix(), settings=broker.settings())
+    events = [make_event(number) for number in range(6)]
+    for event in events:
+        bus.publish(Topic.PASSES, event)
+    assert _hold(broker, bus.prefix, after=2) == (events[2].id, 1)
+    assert _hold(broker, bus.prefix, after=1) == (events[3].id, 1)
+    got = []
+    for _ in range(3):
+        delivery = take(bus)
+        got.append((delivery.event, delivery.attempt))
+        delivery.ack()
+    assert got == [(events[3], 2), (events[4], 1), (events[5], 1)]
+    bus.close()
+
+
+def test_work_goes_on_after_the_broker_was_killed(tmp_path: Path, s3_server: S3Server) -> None:
+    with kafka.broker(tmp_path, s3_server) as mortal:
+        bus = KafkaBus(mortal.address, "p", settings=mortal.settings(timeout_s=3.0))
+        events = [make_event(number) for number in range(3)]
+        bus.publish(Topic.PASSES, events[0])
+        bus.publish(Topic.PASSES, events[1])
+        held = take(bus)
+        mortal.kill()
+        with pytest.raises(Retry, match="Kafka at"):
+            bus.publish(Topic.PASSES, events[2])
+        held.ack()
+        mortal.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                bus.publish(Topic.PASSES, events[2])
+                break
+            except Retry:
+                assert time.monotonic() < deadline
+        assert [_acked(bus) for _ in range(2)] == [events[1], events[2]]
+        bus.close()
+
+
+def _acked(bus: KafkaBus) -> Event:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            delivery = take(bus)
+        except Retry:
+            time.sleep(0.1)
+            continue
+        delivery.ack()
+        return delivery.event
+    raise AssertionError("nothing came after the broker was back")
+
+
+def test_urls_of_brokers() -> None:
+    for url, says in (
+        ("kafka://user:secret@host:9092", "kafka.username"),
+        ("kafka://host", "HOST:PORT"),
+        ("kafka://host:9092/a b", "can't name topics"),
+        ("redis://host", "is not known"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            open_bus(url)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = KafkaSettings.model_validate(
+        {"security": "SASL_SSL", "username": "watch", "password": "topsecret1", "ca_file": "ca.pem"}
+    )
+    assert "topsecret1" not in repr(settings)
+    assert settings.connection()["sasl_plain_password"] == "topsecret1"
+    assert settings.connection()["ssl_cafile"] == "ca.pem"
