@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench pipeline clean
+.PHONY: demo test lint bench pipeline crash clean
 
 demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
@@ -15,6 +15,9 @@ lint: $(STAMP)-lint  ## ruff and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+crash: $(STAMP)-test  ## a fleet under fire beside one process in peace: the same results, nothing lost
+	$(BIN)/python -m tests.fleet
 
 bench:  ## groundwatch beside its peers, interleaved, as ratios; peers live in an environment of their own
 	$(MAKE) VENV=.bench-venv pipeline
