@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from registry.bus import Topic
 from registry.errors import GroundwatchError
 
 if TYPE_CHECKING:
@@ -34,9 +35,16 @@ def run_checks(app: App, *, offline: bool) -> list[dict[str, Any]]:
 
 def _storage(app: App) -> Iterator[Check]:
     yield _try("store", lambda: f"{app.settings.store_path}: {app.store.status().areas} areas")
+    yield _try("bus", partial(_bus, app))
     yield _try(
         "blobs", lambda: f"{app.settings.blobs_url}: {sum(1 for _ in app.blobs.list('registry/'))} snapshots"
     )
+
+
+def _bus(app: App) -> str:
+    depths = {topic.value: app.bus.depth(topic) for topic in Topic}
+    waiting = ", ".join(f"{name} {depth.waiting} waiting" for name, depth in depths.items())
+    return f"{app.settings.bus_url}: {waiting}"
 
 
 def _places(app: App) -> Iterator[Check]:

@@ -78,6 +78,7 @@ CLOCK = (
     "groundwatch/wiring.py",
     "ingest/http.py",
     "registry/blobs.py",
+    "registry/bus/kafka.py",
     "registry/bus/local.py",
     "registry/store.py",
 )
