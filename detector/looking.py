@@ -16,6 +16,7 @@ from detector.reading import ReaderSettings
 from detector.stack import Stack, read_stack
 from detector.state import LedgerRow, quantise, source_name
 from registry.blobs import Blobs
+from registry.errors import ConfigError, Reject
 from registry.events import PassFound
 from registry.log import get_logger
 from registry.models import S1_BANDS, Pass, Sensor, Target
@@ -70,15 +71,21 @@ def _common(source: Pass) -> set[str]:
 
 
 def _card(task: PassFound, target: Target, cards: Mapping[str, Card], offered: Collection[str]) -> Card:
-    """The best card for the pass. A radar pass is scored by radar alone: its optical bands count once."""
+    """The best card for the pass. A radar pass is scored by radar alone: its optical bands count once.
+
+    Raises Reject where none fits, or where the event names one that this detector does not have.
+    """
     models, pass_ = task.settings.models, task.pass_
-    if pass_.sensor is Sensor.S1:
-        order = getattr(models, f"{target.value}_sar")
-        return choose(cards, order, set(offered) & set(S1_BANDS))
-    age = None
-    if task.partner is not None:
-        age = (pass_.acquired - task.partner.acquired).total_seconds() / 86_400
-    return choose(cards, getattr(models, target.value), offered, partner_age_days=age)
+    try:
+        if pass_.sensor is Sensor.S1:
+            order = getattr(models, f"{target.value}_sar")
+            return choose(cards, order, set(offered) & set(S1_BANDS))
+        age = None
+        if task.partner is not None:
+            age = (pass_.acquired - task.partner.acquired).total_seconds() / 86_400
+        return choose(cards, getattr(models, target.value), offered, partner_age_days=age)
+    except ConfigError as exc:  # what an event names must not stop the detector
+        raise Reject(str(exc)) from exc
 
 
 def _preview(pass_: Pass) -> set[str]:

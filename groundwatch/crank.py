@@ -85,6 +85,8 @@ class Crank:
 
     def turn_or_wait(self) -> Tally:
         """One round; what fails for now is told and comes again with the next."""
+        if self._relay is not None:
+            self._relay.check()
         try:
             return self.turn(once=False)
         except Retry as exc:

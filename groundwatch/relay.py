@@ -30,6 +30,12 @@ class Relay:
         self._outbox, self._bus, self._worker = outbox, bus, worker
         self._alone = threading.Lock()
         self._failure: Retry | None = None
+        self._halt: Halt | None = None
+
+    def check(self) -> None:
+        """Raises Halt where the thread of ``shipping`` gave up: who goes on polling would fill the outbox."""
+        if self._halt is not None:
+            raise self._halt
 
     def ship(self, *, stop: Callable[[], bool] = lambda: False) -> int:
         """Ship all there is; how many events went. Raises Retry at the first that the bus does not take."""
@@ -75,6 +81,7 @@ class Relay:
                     log.info("passes shipped to the bus", events=shipped)
             except Halt as exc:
                 log.error("the relay stops", exc=exc)
+                self._halt = exc
                 return
             except GroundwatchError as exc:
                 log.warning("outbox not shipped, will be tried again", reason=str(exc))

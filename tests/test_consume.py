@@ -13,7 +13,7 @@ import pytest
 from registry.bus import Delivery, Topic
 from registry.bus.consume import POLL_S, UNEXPECTED_TRIES, Handled, consume
 from registry.bus.local import LocalBus
-from registry.errors import GroundwatchError, Halt, InputError, Reject, Retry
+from registry.errors import ConfigError, GroundwatchError, Halt, InputError, Reject, Retry
 from registry.events import Event
 from tests.storage_samples import Clock, make_event
 
@@ -124,9 +124,11 @@ def test_halting_and_interrupting_give_the_work_back(desk: Desk) -> None:
         desk.work({"a": [Halt("enough")]})
     with pytest.raises(KeyboardInterrupt):
         desk.work({"a": [KeyboardInterrupt()]})
+    with pytest.raises(Halt, match="access_key_id"):
+        desk.work({"a": [ConfigError("S3 refuses the key; check s3.access_key_id")]})
     delivery = desk.bus.receive(Topic.PASSES, worker="w2")
     assert delivery is not None
-    assert delivery.attempt == 3
+    assert delivery.attempt == 4
 
 
 def test_it_stops_when_told(desk: Desk) -> None:

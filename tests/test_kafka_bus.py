@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
 
 from registry.bus import Topic, open_bus
 from registry.bus.kafka import KafkaBus
-from registry.bus.kafka_client import MAX_BYTES
+from registry.bus.kafka_client import MAX_BYTES, ROOM
 from registry.bus.kafka_settings import KafkaSettings
 from registry.errors import ConfigError, Retry
 from registry.events import MAX_EVENT_BYTES, Event
@@ -76,7 +76,7 @@ class TestContract(BusContract):
 
 def _raw(broker: Broker, topic: str, key: str, value: bytes) -> None:
     """A record as some other program may write it."""
-    producer = KafkaProducer(bootstrap_servers=broker.address, max_request_size=MAX_BYTES)
+    producer = KafkaProducer(bootstrap_servers=broker.address, max_request_size=MAX_BYTES + ROOM)
     producer.send(topic, key=key.encode(), value=value).get(timeout=10)
     producer.close()
 
@@ -84,7 +84,7 @@ def _raw(broker: Broker, topic: str, key: str, value: bytes) -> None:
 def test_poison_goes_to_the_dead_letters_and_its_neighbours_go_on(world: KafkaWorld, broker: Broker) -> None:
     world.bus.publish(Topic.PASSES, make_event(1))
     topic = f"{world.prefix}.passes"
-    too_big = json.dumps({"type": "x", "filler": "y" * MAX_EVENT_BYTES}).encode()
+    too_big = b"y" * (MAX_BYTES - 200)
     for value in (b"\xff\xfe garbage", b'{"type": "unknown.v9"}', b"", too_big):
         _raw(broker, topic, "pit", value)
     world.bus.publish(Topic.PASSES, make_event(2))
@@ -200,6 +200,29 @@ def _acked(bus: KafkaBus) -> Event:
         delivery.ack()
         return delivery.event
     raise AssertionError("nothing came after the broker was back")
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_start(world: KafkaWorld, broker: Broker) -> None:
+    for number in range(3):
+        world.bus.publish(Topic.PASSES, make_event(number))
+        take(world.bus).ack()
+    world.bus.close()
+    admin = KafkaAdminClient(bootstrap_servers=broker.address)
+    topic = f"{world.prefix}.passes"
+    admin.delete_topics([topic])
+    admin.close()
+    other = world.open()
+    other.publish(Topic.PASSES, make_event(9))
+    assert take(other).event == make_event(9)
+
+
+def test_topics_whose_partitions_do_not_match_are_refused(world: KafkaWorld, broker: Broker) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.address)
+    for name, count in ((f"{world.prefix}.passes", 3), (f"{world.prefix}.progress", 1)):
+        admin.create_topics({name: {"num_partitions": count, "replication_factor": 1}})
+    admin.close()
+    with pytest.raises(ConfigError, match="differ in partitions"):
+        world.bus.publish(Topic.PASSES, make_event(1))
 
 
 def test_urls_of_brokers() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from registry.bus import Bus, Delivery, Topic
-from registry.errors import GroundwatchError, Halt, Reject, Retry
+from registry.errors import ConfigError, GroundwatchError, Halt, Reject, Retry
 from registry.events import Event
 from registry.log import bound, get_logger
 
@@ -67,7 +67,7 @@ def consume(
     tried UNEXPECTED_TRIES times and then rejected. The lease is renewed while the handler works.
 
     Raises Halt when ``halt_after`` deliveries in a row (retries aside) were rejected or when the
-    handler raises it, and Retry, with ``once``, when the bus itself fails.
+    handler raises it or ConfigError, and Retry, with ``once``, when the bus itself fails.
     """
     handled, rejected_in_a_row = Handled(), 0
     while not stop():
@@ -135,6 +135,10 @@ def _handle(delivery: Delivery, handle: Handle) -> _Outcome:
     except Halt as exc:
         _give_back(delivery, exc)
         raise
+    except ConfigError as exc:
+        # Every event would fail alike, until a person mends the settings: none of them is to blame.
+        _give_back(delivery, exc)
+        raise Halt(str(exc)) from exc
     except Exception as exc:
         return _retry(delivery, exc) if delivery.attempt < UNEXPECTED_TRIES else _reject(delivery, exc)
     except BaseException as exc:

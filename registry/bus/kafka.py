@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -77,6 +77,8 @@ class _Stream:
     def __init__(self) -> None:
         self.tracker = Tracker()
         self.lock = threading.Lock()
+        """Guards the tracker; never held while the broker is asked."""
+        self.noting = threading.Lock()
         self.reader: Reader | None = None
 
 
@@ -148,7 +150,7 @@ class KafkaBus:
         ends = self._log.ends(list(self._cluster.lanes(topic)))
         self._flush()
         waiting = in_flight = 0
-        for place, mark in self._marks(ends).items():
+        for place, mark in self._marks(self._cluster.group(topic), ends).items():
             leased = sum(one.is_leased and one.until > moment for one in mark.claims.values())
             waiting += max(0, ends[place] - mark.low - len(mark.settled)) - leased
             in_flight += leased
@@ -167,7 +169,7 @@ class KafkaBus:
         letter, body = letters[dead_id]
         headers = {"id": letter.id, REVIVED: f"{self._moment():.3f}"}
         self._send(self._cluster.topic(letter.topic, Lane.LIVE), letter.key, body, headers)
-        self._send(self._cluster.dead, letter.id, b"", {})
+        self._send(self._cluster.dead, letter.id, None, {})
 
     def is_settled(self) -> bool:
         """Whether this process has joined wherever it receives, and has read all that its share holds."""
@@ -217,11 +219,14 @@ class KafkaBus:
             self._bury(topic, taken, f"gave up after {taken.attempt} attempts: {reason}")
             return
         delay = self._backoff.delay(taken.attempt, self._chance()) if after is None else max(0.0, after)
+        self._free(topic, taken, after=delay)
+
+    def _free(self, topic: Topic, taken: Taken, *, after: float) -> None:
         stream = self._streams[topic]
         with stream.lock:
             if not self._is_ours(stream, taken):
                 return
-            stream.tracker.put_back(taken, at=self._moment() + delay)
+            stream.tracker.put_back(taken, at=self._moment() + after)
         self._note(stream, taken.entry.place)
 
     def _bury(self, topic: Topic, taken: Taken, reason: str) -> None:
@@ -240,7 +245,11 @@ class KafkaBus:
             body="",
         )
         headers = {_LETTER: canonical_json(letter).decode()}
-        self._send(self._cluster.dead, letter.id, entry.body, headers)
+        try:
+            self._send(self._cluster.dead, letter.id, entry.body, headers)
+        except Retry:
+            self._free(topic, taken, after=self._backoff.base_s)  # else its lease would hold up the process
+            raise
         self._settle(topic, taken)
 
     def _letters(self) -> dict[str, tuple[DeadLetter, bytes]]:
@@ -279,7 +288,7 @@ class KafkaBus:
                     topic,
                     tracker=stream.tracker,
                     lock=stream.lock,
-                    marks=self._marks,
+                    marks=partial(self._marks, self._cluster.group(topic)),
                     now=self._moment,
                 )
             return stream.reader
@@ -296,8 +305,8 @@ class KafkaBus:
             self._producer  # noqa: B018 - makes the topics
             return Log(self._cluster)
 
-    def _send(self, topic: str, key: str, body: bytes, headers: dict[str, str]) -> None:
-        """Durable when it returns."""
+    def _send(self, topic: str, key: str, body: bytes | None, headers: dict[str, str]) -> None:
+        """Durable when it returns. Without a body it is a tombstone: what the key held is forgotten."""
         raw = [(name, value.encode()) for name, value in headers.items()]
         producer = self._producer
         try:
@@ -314,12 +323,19 @@ class KafkaBus:
             if self.__dict__.get("_producer") is not failed:
                 return
             del self._producer
-        # It closes only once what it holds was given up; nobody needs to wait for that.
-        threading.Thread(target=self._close_producer, args=(failed,), daemon=True).start()
+        # It closes only once what it holds was sent or given up; nobody needs to wait for that.
+        threading.Thread(target=self._close_at_last, args=(failed,), daemon=True).start()
 
-    def _close_producer(self, producer: KafkaProducer) -> None:
-        with suppress(KafkaError):  # marks that nobody took: the events come again
-            producer.close(timeout=2.0 * self._cluster.settings.timeout_s)
+    def _close_at_last(self, producer: KafkaProducer) -> None:
+        while not self._close_producer(producer):
+            pass
+
+    def _close_producer(self, producer: KafkaProducer) -> bool:
+        try:
+            producer.close(timeout=self._cluster.settings.timeout_s)
+        except KafkaError:
+            return False  # it holds marks that nobody takes just now
+        return True
 
     def _flush(self) -> None:
         with translated(self._cluster.servers):
@@ -329,20 +345,32 @@ class KafkaBus:
         """Send a partition's mark. A lost one costs a repetition, so nobody waits or fails for it."""
         topic, partition = place
         producer = self.__dict__.get("_producer")
-        with stream.lock, suppress(KafkaError):  # locked, so that marks keep their order
-            if producer is not None and place in set(stream.tracker.places()):
+        with stream.noting, suppress(KafkaError):  # one at a time, so that marks keep their order
+            with stream.lock:
+                if producer is None or place not in set(stream.tracker.places()):
+                    return
                 body = canonical_json(stream.tracker.mark(place))
-                key = f"{topic}/{partition}".encode()
-                producer.send(self._cluster.progress, key=key, value=body, partition=partition)
+            key = f"{topic}/{partition}".encode()
+            producer.send(self._cluster.progress, key=key, value=body, partition=partition)
 
-    def _marks(self, places: Iterable[Place]) -> dict[Place, Mark]:
-        """How far these partitions are worked off, by the marks, else by the committed offsets."""
+    def _marks(self, group: str, places: Iterable[Place]) -> dict[Place, Mark]:
+        """How far these partitions are worked off: by the marks, and by the offsets where those know more.
+
+        Offsets are fenced by the group, marks are not; a process that wakes up late may have sent the last.
+        """
         wanted = list(places)
         found = self._log.latest(self._cluster.progress, {partition for _, partition in wanted})
+        committed = self._log.committed(group, wanted)
+        begins = self._log.begins(wanted)
+        ends = self._log.ends(sorted({topic for topic, _ in wanted}))
         marks = {}
         for place in wanted:
             last = found.get(f"{place[0]}/{place[1]}")
-            marks[place] = Mark.model_validate_json(last.value) if last else Mark(low=self._log.begin(place))
+            mark = Mark.model_validate_json(last.value) if last else Mark(low=begins[place])
+            marks[place] = mark.since(committed[place])
+            if marks[place].low > ends[place]:
+                log.warning("topic was made anew, reading it from its start", topic=place[0])
+                marks[place] = Mark(low=begins[place])
         return marks
 
     def _moment(self) -> float:

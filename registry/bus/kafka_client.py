@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,9 @@ from registry.errors import ConfigError, GroundwatchError, Retry
 
 MAX_BYTES = 10_000_000
 """Largest record: an event of MAX_EVENT_BYTES with its headers."""
+
+ROOM = 100_000
+"""Bytes that a dead letter may have more than the record that died: its reason must fit in too."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Cluster:
         timeout_ms = round(self.settings.timeout_s * 1000)
         return KafkaProducer(
             bootstrap_servers=self.servers.split(","),
-            max_request_size=MAX_BYTES,
+            max_request_size=MAX_BYTES + ROOM,
             request_timeout_ms=timeout_ms,
             delivery_timeout_ms=timeout_ms,
             max_block_ms=timeout_ms,
@@ -84,7 +87,7 @@ class Cluster:
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(200, session_ms // 6),
             fetch_max_wait_ms=200,
-            max_partition_fetch_bytes=MAX_BYTES,
+            max_partition_fetch_bytes=MAX_BYTES + ROOM,
             request_timeout_ms=max(timeout_ms, session_ms + 1_000),
             bootstrap_timeout_ms=timeout_ms,
             reconnect_backoff_max_ms=2_000,
@@ -92,7 +95,7 @@ class Cluster:
         )
 
     def ensure_topics(self) -> None:
-        """Make the topics that are missing. Raises ConfigError where the two lanes differ in partitions."""
+        """Make the topics that are missing. Raises ConfigError where their partitions don't match."""
         with translated(self.servers):
             admin = KafkaAdminClient(bootstrap_servers=self.servers.split(","), **self.settings.connection())
             try:
@@ -100,17 +103,32 @@ class Cluster:
                 for name, options in self._wanted().items():
                     if name not in known:
                         _create(admin, name, options)
-                lanes = list(self.lanes(Topic.PASSES))
-                counts = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(lanes)}
+                found = admin.describe_topics(list(self._wanted()))
+                counts = {one["name"]: len(one["partitions"]) for one in found}
             finally:
                 admin.close()
-        if len(set(counts.values())) > 1:
-            raise ConfigError(f"topics {counts} differ in partitions; give each of them as many as the other")
+        self._check(counts)
+
+    def _check(self, counts: Mapping[str, int]) -> None:
+        lanes = {name: counts[name] for name in self.lanes(Topic.PASSES)}
+        if len(set(lanes.values())) > 1:
+            raise ConfigError(f"topics differ in partitions: {lanes}; give each as many as the other")
+        most = max(count for name, count in counts.items() if name != self.dead)
+        if counts[self.progress] < most:
+            raise ConfigError(
+                f"topic {self.progress} has {counts[self.progress]} partitions; give it at least {most}"
+            )
 
     def _wanted(self) -> dict[str, dict[str, Any]]:
         keep_ms = str(round(self.settings.retention_days * 86_400_000))
         plain = {"retention.ms": keep_ms, "max.message.bytes": str(MAX_BYTES)}
-        compact = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_BYTES)}
+        # Compacted within the hour, not at a gigabyte: who starts reads all that is left of it.
+        compact = {
+            "cleanup.policy": "compact",
+            "max.message.bytes": str(MAX_BYTES + ROOM),
+            "segment.ms": "3600000",
+            "min.cleanable.dirty.ratio": "0.1",
+        }
         streams = [name for topic in Topic for name in self.lanes(topic)]
         return {
             **{name: self._options(self.settings.partitions, plain) for name in streams},

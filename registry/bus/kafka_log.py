@@ -33,17 +33,27 @@ class Log:
         self._read: dict[str, dict[Place, int]] = {}
         """By topic: offsets up to which ``_latest`` knows it."""
         self._latest: dict[str, dict[str, Latest]] = {}
+        self._groups: dict[str, KafkaConsumer] = {}
+        """By group: who asks what it committed; none of them joins."""
 
     def ends(self, topics: Sequence[str]) -> dict[Place, int]:
         """The offset after the last record of every partition."""
         with self._lock, translated(self._cluster.servers):
             return self._ends(topics)
 
-    def begin(self, place: Place) -> int:
-        """The first offset that the broker still holds."""
+    def begins(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The first offset of each that the broker still holds."""
         with self._lock, translated(self._cluster.servers):
-            tp = TopicPartition(*place)
-            return int(self._consumer.beginning_offsets([tp])[tp])
+            found = self._consumer.beginning_offsets([TopicPartition(*place) for place in places])
+            return {(at.topic, at.partition): int(offset) for at, offset in found.items()}
+
+    def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int]:
+        """What the group committed; 0 where nothing."""
+        with self._lock, translated(self._cluster.servers):
+            if group not in self._groups:
+                self._groups[group] = self._cluster.consumer(group_id=group)
+            asked = self._groups[group]
+            return {place: int(asked.committed(TopicPartition(*place)) or 0) for place in places}
 
     def latest(self, topic: str, partitions: Iterable[int] | None = None) -> dict[str, Latest]:
         """The latest record of each key of a compacted topic; its value is empty where it was taken back.
@@ -59,8 +69,9 @@ class Log:
     def close(self) -> None:
         """Drop the connection."""
         with self._lock:
-            if "_consumer" in self.__dict__:
-                self._consumer.close(autocommit=False, timeout_ms=1_000)
+            made = [self._consumer] if "_consumer" in self.__dict__ else []
+            for consumer in (*made, *self._groups.values()):
+                consumer.close(autocommit=False, timeout_ms=1_000)
 
     @cached_property
     def _consumer(self) -> KafkaConsumer:

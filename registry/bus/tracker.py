@@ -59,6 +59,14 @@ class Mark(Value):
     claims: Mapping[int, Claim] = {}
     """By offset: what was handed out before and is not settled."""
 
+    def since(self, low: int) -> Mark:
+        """The same, where all below ``low`` is settled too."""
+        return Mark(
+            low=max(self.low, low),
+            settled=tuple(offset for offset in self.settled if offset >= low),
+            claims={offset: claim for offset, claim in self.claims.items() if offset >= low},
+        )
+
 
 @dataclass(frozen=True)
 class Taken:
