@@ -15,6 +15,7 @@ from ingest.catalog import Catalog
 from ingest.footprints import buffered, query_geometry
 from ingest.issue import Issuer
 from ingest.providers import CollectionProfile
+from registry.bus import Lane
 from registry.errors import ConfigError, GroundwatchError, InputError, Reject, Retry
 from registry.log import bound, get_logger
 from registry.models import Area, Pass, Scene
@@ -66,9 +67,15 @@ class Gatherer:
     """Told after each look what was read."""
 
     def look(
-        self, batch: Sequence[Area], ask: Ask, *, since: datetime, until: datetime | None = None
+        self,
+        batch: Sequence[Area],
+        ask: Ask,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        lane: Lane = Lane.LIVE,
     ) -> None:
-        """Ask every source that has not failed, then record area by area.
+        """Ask every source that has not failed, then record area by area and publish on ``lane``.
 
         Passes acquired before ``since`` or from ``until`` on are left to another look.
         """
@@ -89,7 +96,7 @@ class Gatherer:
                 for index in meets:
                     found[batch[index].id].append(scene)
         for area in batch:
-            self._record(area, found[area.id], read, since=since, until=until)
+            self._record(area, found[area.id], read, since=since, until=until, lane=lane)
         self.looked(f"{len(batch)} areas from {since:%Y-%m-%d}")
 
     def left_out(self, area: Area, reason: InputError) -> None:
@@ -124,12 +131,13 @@ class Gatherer:
         *,
         since: datetime,
         until: datetime | None,
+        lane: Lane,
     ) -> None:
         gone = self._gone(area, read)
         if not (scenes or gone):
             return
         try:
-            self.issuer.record(area, scenes, gone=gone, since=since, until=until, force=self.force)
+            self.issuer.record(area, scenes, gone=gone, since=since, until=until, force=self.force, lane=lane)
         except InputError as exc:
             self.left_out(area, exc)
 

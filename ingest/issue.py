@@ -13,6 +13,7 @@ from ingest.footprints import buffered
 from ingest.marks import outline_digest
 from ingest.passes import group, partner_age, partner_of, revised
 from registry.blobs import Blobs
+from registry.bus import Lane
 from registry.detection import DetectionSettings
 from registry.events import Event, PassFound, RegistryRef, pass_found
 from registry.grid import Grid, area_grid
@@ -57,13 +58,14 @@ class Issuer:
         since: datetime,
         until: datetime | None,
         force: bool = False,
+        lane: Lane = Lane.LIVE,
     ) -> None:
         """Make passes of the scenes acquired from ``since`` to before ``until``, and publish what is new
         or changed.
 
         ``gone`` names by pass key the scenes that the provider took back. ``force`` publishes unchanged
-        ones too: the bus drops what it had under the same grid and settings. Raises InputError where the
-        area has no grid.
+        ones too: the bus drops what it had under the same grid and settings. History belongs on the lane
+        BACKFILL, where it holds up no news. Raises InputError where the area has no grid.
         """
         place = _Place(area, self.settings(area.id))
         groups = _within(group(scenes, area=place.shape), since, until)
@@ -83,7 +85,7 @@ class Issuer:
                 self._count(stored, one)
                 (same if one is stored else changed).append(one)
         if changed or (force and same):
-            self._publish(place, changed, same if force else [])
+            self._publish(place, changed, same if force else [], lane)
 
     def reissue_if_changed(self, area: Area, known: str) -> str:
         """Publish all passes of an area again where its outline or settings are not the ``known`` ones.
@@ -98,10 +100,10 @@ class Issuer:
             with bound(area=area.id):
                 log.info("settings or outline changed, issuing all passes again", passes=len(passes))
             if passes:
-                self._publish(place, [], passes)
+                self._publish(place, [], passes, Lane.BACKFILL)
         return value
 
-    def _publish(self, place: _Place, changed: Sequence[Pass], same: Sequence[Pass]) -> None:
+    def _publish(self, place: _Place, changed: Sequence[Pass], same: Sequence[Pass], lane: Lane) -> None:
         timeline = self._timeline(place, [*changed, *same])
         timeline.update((one.id, one) for one in changed)
         repartnered = self._repartnered(place, changed, timeline)
@@ -110,7 +112,7 @@ class Issuer:
         due = {one.id: one for one in [*same, *changed, *repartnered]}
         ordered = sorted(due.values(), key=lambda one: (one.acquired, one.id))
         events = self._events(place, ordered, timeline.values())
-        published = self.store.record_passes(events)
+        published = self.store.record_passes(events, lane=lane)
         self.counts.published += published
         with bound(area=place.area.id):
             log.info("passes recorded", passes=len(events), published=published)

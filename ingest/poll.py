@@ -21,6 +21,7 @@ from ingest.issue import Issuer
 from ingest.marks import AreaMarks
 from ingest.providers import Batching
 from registry.blobs import Blobs
+from registry.bus import Lane
 from registry.errors import InputError
 from registry.log import get_logger
 from registry.models import Area
@@ -132,7 +133,7 @@ class Poller:
         steps = [(batch, *one) for batch in self._batches(areas) for one in slices]
         gatherer.looked = self._counting(len(steps))
         for batch, first, end in steps:
-            gatherer.look(batch, _window(first, end, everyone), since=first, until=end)
+            gatherer.look(batch, _window(first, end, everyone), since=first, until=end, lane=Lane.BACKFILL)
         return self._report(gatherer, areas, sent)
 
     # -- which areas, how many at a time ---------------------------------------------------------
@@ -151,7 +152,7 @@ class Poller:
     ) -> None:
         """All since ``poll.start`` at the sources that are new to these areas."""
         for since, until in _slices(self._start(), None, now) if new else ():
-            gatherer.look(batch, _window(since, until, new), since=since, until=until)
+            gatherer.look(batch, _window(since, until, new), since=since, until=until, lane=Lane.BACKFILL)
 
     def _read_news(
         self,

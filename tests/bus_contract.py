@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import pytest
@@ -47,6 +48,14 @@ def is_quiet(bus: Bus, topic: Topic = Topic.PASSES) -> bool:
             return False
         time.sleep(0.01)
     return ready is None
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Whether it becomes so: what another handle did may take a moment to be seen."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return is_so()
 
 
 class BusContract:
@@ -203,7 +212,7 @@ class BusContract:
         world.advance(LEASE_S)
         holder = take(world.open(), worker="w2")
         late.ack() if settle == "ack" else getattr(late, settle)("too late")
-        assert world.bus.depth(Topic.PASSES).in_flight == 1
+        assert eventually(lambda: world.bus.depth(Topic.PASSES).in_flight == 1)
         assert world.bus.dead() == []
         with pytest.raises(Retry, match="lost"):
             late.extend()

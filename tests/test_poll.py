@@ -154,6 +154,22 @@ def served(request: pytest.FixtureRequest) -> Served:
     return Served(request.getfixturevalue(request.param))
 
 
+def test_news_overtake_history(rustac: Rustac, make_world: Callable[..., World]) -> None:
+    world = make_world(provider(rustac.url), areas=[area("known"), area("fresh")])
+    world.store.remove_area("fresh")
+    items = [s2_item(0), s2_item(5)]
+    rustac.serve(items)
+    world.poll()
+    assert len(world.events()) == 2
+    world.store.put_area(area("fresh"))
+    rustac.serve([*items, s2_item(10)])
+    world.poll()
+    world.poller.backfill(["fresh"], date(2024, 5, 1))
+    found = [(one.area.id, one.pass_.acquired) for one in world.events()]
+    assert found[0] == ("known", NOON + timedelta(days=10))
+    assert [area_id for area_id, _ in found[1:]] == ["fresh"] * 3
+
+
 def test_new_items_are_published_once_in_order_of_acquisition(
     served: Served, make_world: Callable[..., World]
 ) -> None:

@@ -37,6 +37,9 @@ log = get_logger(__name__)
 PUBLISHED = 100_000
 """Ids of events published by this process that are recognised when they are published again."""
 
+MARKS_MS = 50
+"""Longest wait of a mark for others that are sent with it."""
+
 _LETTER = "letter"
 """Header of a dead letter: all but the original, which is the record's value."""
 
@@ -181,8 +184,9 @@ class KafkaBus:
         for stream in self._streams.values():
             if stream.reader is not None:
                 stream.reader.close()
-        if "_producer" in self.__dict__:
-            self._close_producer(self._producer)
+        for made in ("_marker", "_producer"):
+            if made in self.__dict__:
+                self._close_producer(self.__dict__[made])
         if "_log" in self.__dict__:
             self._log.close()
 
@@ -212,7 +216,9 @@ class KafkaBus:
             if not self._is_ours(stream, taken):
                 return
             stream.tracker.settle(taken)
-        self._note(stream, taken.entry.place)
+            is_ahead = bool(stream.tracker.mark(taken.entry.place).settled)
+        if is_ahead:  # else the committed offset says it all
+            self._note(stream, taken.entry.place)
 
     def _put_back(self, topic: Topic, taken: Taken, reason: str, *, after: float | None) -> None:
         if taken.attempt >= self._max_attempts:
@@ -282,7 +288,7 @@ class KafkaBus:
         stream = self._streams[topic]
         with self._opening:
             if stream.reader is None:
-                self._producer  # noqa: B018 - makes the topics
+                self._marker  # noqa: B018 - makes the topics
                 stream.reader = Reader(
                     self._cluster,
                     topic,
@@ -298,6 +304,16 @@ class KafkaBus:
         with self._opening, translated(self._cluster.servers):
             self._cluster.ensure_topics()
             return self._cluster.producer()
+
+    @cached_property
+    def _marker(self) -> KafkaProducer:
+        """For the marks: sent together, since nobody waits for them."""
+        with self._opening, translated(self._cluster.servers):
+            self._producer  # noqa: B018 - makes the topics
+            # Not idempotent: that waits for a lost one, and only the last of them counts. One at a time.
+            return self._cluster.producer(
+                linger_ms=MARKS_MS, enable_idempotence=False, max_in_flight_requests_per_connection=1
+            )
 
     @cached_property
     def _log(self) -> Log:
@@ -339,12 +355,13 @@ class KafkaBus:
 
     def _flush(self) -> None:
         with translated(self._cluster.servers):
-            self._producer.flush(timeout=self._cluster.settings.timeout_s)
+            if "_marker" in self.__dict__:
+                self._marker.flush(timeout=self._cluster.settings.timeout_s)
 
     def _note(self, stream: _Stream, place: Place) -> None:
         """Send a partition's mark. A lost one costs a repetition, so nobody waits or fails for it."""
         topic, partition = place
-        producer = self.__dict__.get("_producer")
+        producer = self.__dict__.get("_marker")
         with stream.noting, suppress(KafkaError):  # one at a time, so that marks keep their order
             with stream.lock:
                 if producer is None or place not in set(stream.tracker.places()):
@@ -359,7 +376,7 @@ class KafkaBus:
         Offsets are fenced by the group, marks are not; a process that wakes up late may have sent the last.
         """
         wanted = list(places)
-        found = self._log.latest(self._cluster.progress, {partition for _, partition in wanted})
+        found = self._log.tail(self._cluster.progress, (partition for _, partition in wanted))
         committed = self._log.committed(group, wanted)
         begins = self._log.begins(wanted)
         ends = self._log.ends(sorted({topic for topic, _ in wanted}))

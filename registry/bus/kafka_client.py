@@ -61,18 +61,18 @@ class Cluster:
         """The consumer group that works a stream off."""
         return f"{self.prefix}.{topic.value}"
 
-    def producer(self) -> KafkaProducer:
+    def producer(self, **options: Any) -> KafkaProducer:
         """Idempotent, acknowledged by all replicas."""
         timeout_ms = round(self.settings.timeout_s * 1000)
         return KafkaProducer(
             bootstrap_servers=self.servers.split(","),
             max_request_size=MAX_BYTES + ROOM,
             request_timeout_ms=timeout_ms,
-            delivery_timeout_ms=timeout_ms,
+            delivery_timeout_ms=timeout_ms + 1_000,
             max_block_ms=timeout_ms,
             bootstrap_timeout_ms=timeout_ms,
             reconnect_backoff_max_ms=2_000,
-            **self.settings.connection(),
+            **{**self.settings.connection(), **options},
         )
 
     def consumer(self, **options: Any) -> KafkaConsumer:

@@ -16,6 +16,9 @@ from registry.errors import Retry
 
 POLL_MS = 200
 
+TAIL = 60
+"""Records that ``latest`` reads of a long partition where its end is enough."""
+
 
 class Latest(NamedTuple):
     """The last record of a key."""
@@ -55,15 +58,24 @@ class Log:
             asked = self._groups[group]
             return {place: int(asked.committed(TopicPartition(*place)) or 0) for place in places}
 
-    def latest(self, topic: str, partitions: Iterable[int] | None = None) -> dict[str, Latest]:
+    def latest(self, topic: str) -> dict[str, Latest]:
         """The latest record of each key of a compacted topic; its value is empty where it was taken back.
 
         What was read once is remembered, so only the news is fetched.
         """
         with self._lock, translated(self._cluster.servers):
+            self._catch_up(topic, self._ends([topic]))
+            return dict(self._latest.get(topic, {}))
+
+    def tail(self, topic: str, partitions: Iterable[int]) -> dict[str, Latest]:
+        """The same from the last TAIL records of some partitions, and what was read before."""
+        with self._lock, translated(self._cluster.servers):
             ends = self._ends([topic])
-            wanted = None if partitions is None else set(partitions)
-            self._catch_up(topic, {at: end for at, end in ends.items() if wanted is None or at[1] in wanted})
+            wanted = {(topic, partition): ends[(topic, partition)] for partition in set(partitions)}
+            read = self._read.setdefault(topic, {})
+            for at, end in wanted.items():
+                read[at] = max(read.get(at, 0), end - TAIL)
+            self._catch_up(topic, wanted)
             return dict(self._latest.get(topic, {}))
 
     def close(self) -> None:
