@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench pipeline crash clean
+.PHONY: demo test lint bench pipeline bench-bus crash clean
 
 demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
@@ -21,6 +21,9 @@ crash: $(STAMP)-test  ## a fleet under fire beside one process in peace: the sam
 
 bench:  ## groundwatch beside its peers, interleaved, as ratios; peers live in an environment of their own
 	$(MAKE) VENV=.bench-venv pipeline
+
+bench-bus: $(STAMP)-test  ## what the bus carries, locally and through a broker, and how detectors scale
+	$(BIN)/python -m benchmarks.bus
 
 pipeline: $(STAMP)-bench
 	$(BIN)/python -m benchmarks.pipeline

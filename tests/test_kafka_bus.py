@@ -202,20 +202,6 @@ def _acked(bus: KafkaBus) -> Event:
     raise AssertionError("nothing came after the broker was back")
 
 
-def test_a_topic_that_was_made_anew_is_read_from_its_start(world: KafkaWorld, broker: Broker) -> None:
-    for number in range(3):
-        world.bus.publish(Topic.PASSES, make_event(number))
-        take(world.bus).ack()
-    world.bus.close()
-    admin = KafkaAdminClient(bootstrap_servers=broker.address)
-    topic = f"{world.prefix}.passes"
-    admin.delete_topics([topic])
-    admin.close()
-    other = world.open()
-    other.publish(Topic.PASSES, make_event(9))
-    assert take(other).event == make_event(9)
-
-
 def test_topics_whose_partitions_do_not_match_are_refused(world: KafkaWorld, broker: Broker) -> None:
     admin = KafkaAdminClient(bootstrap_servers=broker.address)
     for name, count in ((f"{world.prefix}.passes", 3), (f"{world.prefix}.progress", 1)):

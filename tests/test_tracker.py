@@ -66,6 +66,15 @@ def test_a_partition_that_stays_keeps_what_is_under_way() -> None:
     assert tracker.next_ready() is None
 
 
+def test_a_partition_that_was_made_anew_forgets_what_was_there() -> None:
+    tracker = owning(entry(7, identity="old"), entry(8), mark=Mark(low=7, settled=(9,)))
+    held = taken(tracker)
+    tracker.restart(LIVE, 0)
+    assert not tracker.holds(held)
+    tracker.add(entry(0, identity="old"))
+    assert taken(tracker).entry.offset == 0
+
+
 class Handovers(RuleBasedStateMachine):
     """Two owners, one after the other, each with the marks of the one before; the log is never lost."""
 

@@ -379,15 +379,11 @@ class KafkaBus:
         found = self._log.tail(self._cluster.progress, (partition for _, partition in wanted))
         committed = self._log.committed(group, wanted)
         begins = self._log.begins(wanted)
-        ends = self._log.ends(sorted({topic for topic, _ in wanted}))
         marks = {}
         for place in wanted:
             last = found.get(f"{place[0]}/{place[1]}")
             mark = Mark.model_validate_json(last.value) if last else Mark(low=begins[place])
             marks[place] = mark.since(committed[place])
-            if marks[place].low > ends[place]:
-                log.warning("topic was made anew, reading it from its start", topic=place[0])
-                marks[place] = Mark(low=begins[place])
         return marks
 
     def _moment(self) -> float:

@@ -175,6 +175,10 @@ class Reader:
         entries = [_entry(record, self._lanes[record.topic]) for some in records.values() for record in some]
         with self._lock:
             for entry in entries:
+                if entry.offset < self._tracker.position(entry.place):
+                    # The client went back to the start, because the offset that we asked for is not there.
+                    log.warning("topic was made anew, reading it from its start", topic=entry.place[0])
+                    self._tracker.restart(entry.place, entry.offset)
                 self._tracker.add(entry)
 
     def _commit(self, consumer: KafkaConsumer) -> None:

@@ -121,6 +121,11 @@ class Tracker:
                 claims = {offset: claim for offset, claim in mark.claims.items() if offset >= mark.low}
                 self._partitions[place] = _Partition(mark.low, settled=settled, claims=claims)
 
+    def restart(self, place: Place, offset: int) -> None:
+        """The partition was made anew: what we knew of it is of no use, its records begin at ``offset``."""
+        self._drop(place)
+        self._partitions[place] = _Partition(offset)
+
     def places(self) -> Iterator[Place]:
         """What is ours."""
         return iter(self._partitions)
