@@ -29,8 +29,8 @@ pipeline: $(STAMP)-bench
 	$(BIN)/python -m benchmarks.pipeline
 
 $(STAMP)-demo: EXTRAS := demo
-$(STAMP)-test: EXTRAS := demo,test
-$(STAMP)-lint: EXTRAS := demo,test,lint
+$(STAMP)-test: EXTRAS := demo,fleet,test
+$(STAMP)-lint: EXTRAS := demo,fleet,test,lint
 $(STAMP)-bench: EXTRAS := bench
 
 $(STAMP)-%: pyproject.toml constraints.txt

@@ -34,6 +34,7 @@ from registry.events import (
     change_found,
 )
 from registry.log import bound, get_logger
+from registry.metrics import observe, timed
 from registry.models import Incident, Target
 from registry.snapshots import load_snapshot
 
@@ -68,27 +69,33 @@ class DetectorWorker:
             raise Reject(f"event {event.id} is {event.type}; detectors handle pass-found and permits-changed")
         if change is not None:
             self._bus.publish(Topic.CHANGES, change_found(change, at=self._now()))
+            if isinstance(task, PassFound):
+                age = self._now() - task.pass_.acquired
+                observe("groundwatch_found_age_seconds", age.total_seconds())
             log.info("change published", incidents=len(change.incidents), clear=change.clear_fraction)
 
     def _detect(self, task: PassFound) -> ChangeFound | None:
         snapshot = load_snapshot(self._blobs, task.registry)
         books = self._books(task, snapshot)
-        look = self._look(task, books)
-        folded = [book.brought_up_to_date() for book in books]
+        with timed("groundwatch_stage_seconds", stage="look"):
+            look = self._look(task, books)
+        with timed("groundwatch_stage_seconds", stage="fold"):
+            folded = [book.brought_up_to_date() for book in books]
         if any(book.is_behind() for book in books):
             log.info("history is being read again, nothing is told before it is complete")
             return None
         layers = {one.target: Layer(one.state, one.digest) for one in folded}
         if not task.pass_.withdrawn:
-            write_products(
-                self._blobs,
-                task.pass_,
-                task.grid,
-                task.area,
-                layers,
-                clear_fraction=look.clear_fraction if look else None,
-                notes=look.notes if look else (),
-            )
+            with timed("groundwatch_stage_seconds", stage="products"):
+                write_products(
+                    self._blobs,
+                    task.pass_,
+                    task.grid,
+                    task.area,
+                    layers,
+                    clear_fraction=look.clear_fraction if look else None,
+                    notes=look.notes if look else (),
+                )
         for book in books:
             book.tidy()
         return self._change(task, snapshot, folded, look=look)
@@ -120,7 +127,8 @@ class DetectorWorker:
         self, task: Task, snapshot: RegistrySnapshot, folded: list[Folded], *, look: Look | None
     ) -> ChangeFound:
         incidents = [one for part in folded for one in part.incidents]
-        judged = judge_all(incidents, snapshot, settings=task.settings.verdict)
+        with timed("groundwatch_stage_seconds", stage="judge"):
+            judged = judge_all(incidents, snapshot, settings=task.settings.verdict)
         pass_ = task.pass_ if isinstance(task, PassFound) else None
         return ChangeFound(
             area=task.area,

@@ -12,12 +12,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from groundwatch.console import Step, progress, steps
+from groundwatch.health import Health, silent_areas
 from groundwatch.wiring import App, worker_name
+from registry import metrics
 from registry.bus import Delivery, Topic
 from registry.bus.consume import Handled, consume
-from registry.errors import Retry
+from registry.errors import ConfigError, Retry
 from registry.events import Event
-from registry.log import get_logger
+from registry.log import get_logger, mask
 
 if TYPE_CHECKING:
     from alerts.worker import AlertWorker
@@ -28,6 +30,9 @@ log = get_logger(__name__)
 
 TURN_SECONDS = 60.0
 """Longest turn of one role while others wait, so that a long backlog of passes holds up no notice."""
+
+MEASURE_S = 15.0
+"""Seconds between two looks at the queues for the metrics."""
 
 DETECTOR = frozenset({"detect"})
 """The one set of roles that is played away from the store's host; all others ship its outbox."""
@@ -59,6 +64,8 @@ class Crank:
 
     def __init__(self, app: App, roles: frozenset[str]) -> None:
         self._app = app
+        self._health = Health(app.settings.operations.stall_s)
+        self._measure_due = app.now()
         self._roles = roles
         self._poll_due: datetime | None = None
         self._step: Step = lambda _done, _total, _what: None
@@ -67,6 +74,7 @@ class Crank:
     def turn(self, *, once: bool) -> Tally:
         """One round of every role."""
         tally = Tally()
+        metrics.alive()
         if "poll" in self._roles and self._is_poll_due():
             tally = tally + self._poll(once=once)
         if once and self._relay is not None:
@@ -76,6 +84,22 @@ class Crank:
         if "notify" in self._roles:
             tally = tally + self._notify(once=once)
         return tally
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Serve metrics and health meanwhile, where operations.listen says so."""
+        listen = self._app.settings.operations.listen
+        if listen is None:
+            yield
+            return
+        try:
+            from groundwatch.serving import serving
+        except ImportError as exc:
+            raise ConfigError(
+                f"operations.listen {listen} needs {exc.name}; install groundwatch with the extra 'fleet'"
+            ) from exc
+        with serving(listen, self._health):
+            yield
 
     @contextmanager
     def shipping(self) -> Iterator[None]:
@@ -88,10 +112,30 @@ class Crank:
         if self._relay is not None:
             self._relay.check()
         try:
-            return self.turn(once=False)
+            tally = self.turn(once=False)
+            self._measure()
         except Retry as exc:
             log.warning("round broken off, will be tried again", reason=str(exc))
+            self._health.trouble = mask(str(exc))
             return Tally(problems=(str(exc),))
+        self._health.trouble = ""
+        return tally
+
+    def _measure(self) -> None:
+        """Look at the queues, now and then: on a broker that takes a while."""
+        if not self._app.settings.operations.listen or self._app.now() < self._measure_due:
+            return
+        self._measure_due = self._app.now() + timedelta(seconds=MEASURE_S)
+        for topic in Topic:
+            for state, number in self._app.bus.depth(topic).model_dump().items():
+                metrics.show("groundwatch_queue_events", number, queue=topic.value, state=state)
+        if self._roles != DETECTOR:
+            silent = silent_areas(
+                self._app.store.status().last_pass,
+                now=self._app.now(),
+                days=self._app.settings.operations.silence_days,
+            )
+            metrics.show("groundwatch_silent_areas", len(silent))
 
     def idle_seconds(self) -> float:
         """How long there is nothing to do, as far as this process knows."""
@@ -121,8 +165,12 @@ class Crank:
         self._poll_due = self._app.now() + interval
         try:
             with steps("reading catalogues") as self._step:
-                return _polled(self._poller.poll())
+                tally = _polled(self._poller.poll())
+            metrics.count("groundwatch_polls_total", result="done")
+            metrics.count("groundwatch_passes_queued_total", tally.passes_queued)
+            return tally
         except Retry as exc:
+            metrics.count("groundwatch_polls_total", result="failed")
             # A provider that is down must not stop the work that is queued already.
             if once and self._roles == {"poll"}:
                 raise
@@ -136,6 +184,8 @@ class Crank:
     def _notify(self, *, once: bool) -> Tally:
         handled = self._consume(Topic.CHANGES, once=once)
         sent = self._alerter.deliver_due(stop=self._app.stopping.is_set)
+        for result in ("delivered", "retried", "failed"):
+            metrics.count("groundwatch_deliveries_total", getattr(sent, result), result=result)
         return Tally(
             changes_done=handled.done,
             delivered=sent.delivered,
@@ -192,7 +242,7 @@ def run(app: App, *, once: bool, roles: Sequence[str]) -> Tally:
         if once:
             return crank.turn(once=True)
         total = Tally()
-        with crank.shipping():
+        with crank.watched(), crank.shipping():
             while not app.stopping.is_set():
                 total = total + crank.turn_or_wait()
                 app.stopping.wait(crank.idle_seconds())

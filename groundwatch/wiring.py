@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groundwatch.health import silent_areas
 from registry.blobs import Blobs, open_blobs
 from registry.bus import Bus, Topic, open_bus
 from registry.errors import ConfigError, NotFound
@@ -154,7 +155,8 @@ class App:
         ]
         counts = found.model_dump(mode="json", exclude={"last_pass", "incidents"})
         incidents = {f"{status.value}_incidents": number for status, number in found.incidents.items()}
-        return {**counts, **incidents, "queues": queues, "by_area": by_area}
+        silent = silent_areas(found.last_pass, now=self.now(), days=self.settings.operations.silence_days)
+        return {**counts, **incidents, "silent_areas": list(silent), "queues": queues, "by_area": by_area}
 
     def revive(self, dead_ids: Sequence[str] | None) -> int:
         """Put dead letters and failed deliveries (``notice@target``) back; None = all of them."""

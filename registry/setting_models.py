@@ -27,6 +27,7 @@ from registry.models import (
     Target,
     VerdictCase,
 )
+from registry.operations_settings import OperationsSettings
 from registry.s3_settings import S3ReadSettings, S3Settings
 from registry.values import Value
 from registry.yaml_lines import Document
@@ -228,6 +229,8 @@ class Settings(Value):
     """Areas given here by id, or what is special about imported ones."""
     alerts: AlertSettings = AlertSettings()
     """Who hears of what."""
+    operations: OperationsSettings = OperationsSettings()
+    """Metrics and health, for operators."""
 
     @property
     def store_path(self) -> Path:

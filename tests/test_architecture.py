@@ -51,6 +51,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "detector/images.py",
         "simulator/*.py",
     ),
+    "prometheus_client": ("groundwatch/serving.py",),
     "kafka": ("registry/bus/kafka*.py",),
     "jinja2": ("alerts/render.py", "simulator/page.py"),
     "obstore": ("registry/blobs_s3.py",),
@@ -277,6 +278,7 @@ def test_every_library_that_is_imported_is_declared(house: House) -> None:
     declared = " ".join([*project["dependencies"], *extras["demo"], *extras["fleet"]])
     names = {
         "PIL": "pillow",
+        "prometheus_client": "prometheus-client",
         "yaml": "pyyaml",
         "pystac_client": "pystac-client",
         "sqlite_utils": "sqlite-utils",

@@ -120,9 +120,13 @@ def open_bus(
     if url.startswith("kafka://"):
         servers, _, prefix = url.removeprefix("kafka://").partition("/")
         _check_kafka(servers, prefix)
-        from registry.bus.kafka import KafkaBus
-        from registry.bus.kafka_settings import KafkaSettings
-
+        try:
+            from registry.bus.kafka import KafkaBus
+            from registry.bus.kafka_settings import KafkaSettings
+        except ImportError as exc:
+            raise ConfigError(
+                f"bus {url} needs {exc.name}; install groundwatch with the extra 'fleet'"
+            ) from exc
         settings = kafka or KafkaSettings()
         return KafkaBus(
             servers, prefix or PREFIX, settings=settings, lease_s=lease_s, max_attempts=max_attempts

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from registry import metrics
 from registry.bus import Bus, Delivery, Topic
 from registry.errors import ConfigError, GroundwatchError, Halt, Reject, Retry
 from registry.events import Event
@@ -78,7 +79,10 @@ def consume(
                 break
             wait(pause)
             continue
-        outcome = _settle(delivery, handle, heartbeat_s)
+        with metrics.timed("groundwatch_event_seconds", topic=topic.value):
+            outcome = _settle(delivery, handle, heartbeat_s)
+        metrics.count("groundwatch_events_total", topic=topic.value, outcome=outcome.value)
+        metrics.alive()
         handled = _counted(handled, outcome)
         rejected_in_a_row = _in_a_row(rejected_in_a_row, outcome)
         if rejected_in_a_row >= halt_after:
@@ -197,6 +201,7 @@ def _heartbeat(delivery: Delivery, every_s: float) -> Iterator[None]:
 
 def _beat(delivery: Delivery, every_s: float, finished: threading.Event) -> None:
     while not finished.wait(every_s):
+        metrics.alive()
         try:
             delivery.extend()
         except GroundwatchError as exc:
