@@ -2,7 +2,7 @@
 
 Order of weight: environment (``GROUNDWATCH_<SECTION>__<KEY>``), then the YAML file, then the defaults in
 ``registry.setting_models``. ``${NAME}`` inside a text is taken from the environment, ``${NAME:-text}``
-has a default, ``$${`` is a plain ``${``.
+has a default, ``${file:/ABSOLUTE/PATH}`` is what a file holds (a mounted secret), ``$${`` is a plain ``${``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ CONFIG_NAME = "groundwatch.yml"
 _NOT_KEYS = ("GROUNDWATCH_CONFIG", "GROUNDWATCH_TEST_")
 """Variables that begin with the prefix and name no key."""
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}")
+_REFERENCE = re.compile(r"\$\$\{|\$\{file:(?P<file>[^}]*)\}|\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?\}")
+
+MAX_SECRET_BYTES = 65_536
+"""Largest file that ``${file:...}`` reads: a certificate chain is far below it."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -179,7 +182,9 @@ def _expanded(document: Document, environ: Mapping[str, str]) -> Document:
         def value(match: re.Match[str]) -> str:
             if match.group() == "$${":
                 return "${"
-            name, default = match.groups()
+            if match["file"] is not None:
+                return _file_text(match["file"], f"{document.origin(path)}: key {'.'.join(map(str, path))}")
+            name, default = match["name"], match["default"]
             found = environ.get(name, default)
             if found is None:
                 key = ".".join(map(str, path))
@@ -192,6 +197,29 @@ def _expanded(document: Document, environ: Mapping[str, str]) -> Document:
         return _REFERENCE.sub(value, text)
 
     return document.mapped(expand)
+
+
+def _file_text(name: str, where: str) -> str:
+    """What a secret file holds, without the newline at its end. Raises ConfigError where it can't be."""
+    if not Path(name).is_absolute():
+        raise ConfigError(f"{where}: file {name!r} has no absolute path; write ${{file:/PATH}}")
+    try:
+        with Path(name).open("rb") as file:
+            raw = file.read(MAX_SECRET_BYTES + 1)
+        text = raw.decode()
+    except OSError as exc:
+        raise ConfigError(
+            f"{where}: file {name} can't be read ({exc.strerror}); make it, or let this user read it"
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(
+            f"{where}: file {name} is not UTF-8 text; name a file that holds the value"
+        ) from exc
+    if len(raw) > MAX_SECRET_BYTES:
+        raise ConfigError(
+            f"{where}: file {name} has over {MAX_SECRET_BYTES} bytes; name a file of the value alone"
+        )
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _register_secrets(settings: Settings) -> None:

@@ -180,6 +180,34 @@ def test_a_wrong_variable_is_named(name: str, value: str, line: str) -> None:
     assert refusal("providers: [{name: a}]", **{name: value}) == line
 
 
+def test_references_are_read_from_files(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("s3cr3t-t0ken\n")
+    path = write(f"providers: [{{name: a, token: '${{file:{secret}}}'}}]")
+    settings = load_settings(path, {})
+    token = settings.providers[0].token
+    assert token is not None
+    assert token.get_secret_value() == "s3cr3t-t0ken"
+    assert "s3cr3t-t0ken" not in masking.mask(f"refused: s3cr3t-t0ken {settings}")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "can't be read"), (b"\xff\xfe", "not UTF-8"), (b"x" * 70_000, "over 65536 bytes")],
+)
+def test_a_secret_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, says: str) -> None:
+    secret = tmp_path / "token"
+    if content is not None:
+        secret.write_bytes(content)
+    text = refusal(f"alerts:\n  targets:\n    office: slack://${{file:{secret}}}\n")
+    assert says in text
+    assert "key alerts.targets.office" in text
+
+
+def test_a_secret_file_is_named_by_its_whole_path() -> None:
+    assert "no absolute path" in refusal("providers: [{name: a, token: '${file:token}'}]")
+
+
 def test_references_are_taken_from_the_environment() -> None:
     path = write("data: ${HOME}/g\nproviders: [{name: a, url: 'https://${HOST:-h.org}/$${x}'}]")
     settings = load_settings(path, {"HOME": "/home/me"})
