@@ -86,7 +86,7 @@ class Cluster:
             partition_assignment_strategy=(RangePartitionAssignor,),
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(200, session_ms // 6),
-            fetch_max_wait_ms=200,
+            fetch_max_wait_ms=500,
             max_partition_fetch_bytes=MAX_BYTES + ROOM,
             request_timeout_ms=max(timeout_ms, session_ms + 1_000),
             bootstrap_timeout_ms=timeout_ms,

@@ -156,12 +156,12 @@ class Ground:
 
 @contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
-    """Both services run meanwhile. The broker keeps its log in the object store, but not through the gate."""
+    """Both services run meanwhile. The broker keeps its log in an object store of its own."""
     work = folder / "services"
     work.mkdir(parents=True)
     with ExitStack() as stack:
         s3 = stack.enter_context(s3_server(work))
-        broker = stack.enter_context(kafka.broker(work, s3))
+        broker = stack.enter_context(kafka.broker(work, stack.enter_context(s3_server(work))))
         before = stack.enter_context(gate(int(s3.url.rpartition(":")[2])))
         text = YAML.format(
             broker=broker.address,
