@@ -254,7 +254,7 @@ def markdown_text(text: str) -> str:
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("alerts"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),  # noqa: S701 - texts must not be
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -15,13 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window as RasterWindow
 from shapely import box
@@ -32,6 +34,7 @@ from registry.errors import Reject, Retry
 from registry.grid import RESOLUTION, Grid
 from registry.log import get_logger, mask
 from registry.models import BandFile, Scene
+from registry.reach import Reach
 from registry.s3_settings import S3ReadSettings
 
 log = get_logger(__name__)
@@ -42,6 +45,12 @@ _Corner = tuple[float, float, float, float]
 
 MAX_SIDE = 40_000
 """Largest raster that is opened: a Sentinel-1 scene has 26,000 columns; more is a bomb or a mistake."""
+
+MAX_BLOCK_BYTES = 512 << 20
+"""Largest block that is decompressed: bands of 1,024 x 1,024 need 2 MB; one block a scene is a bomb."""
+
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+"""What is opened. Others can name further files (VRT), services (WMS) or this machine's memory."""
 
 KEPT_PX = 4_000_000
 """Largest grid whose placement across CRSs is kept in memory (24 bytes a pixel and resolution)."""
@@ -67,6 +76,8 @@ class ReaderSettings:
     """Seconds before the first retry; doubles each time."""
     local_files: bool = True
     """Whether hrefs may be files of this machine."""
+    reach: Reach = field(default_factory=Reach)
+    """Hosts that hrefs may name."""
     s3: S3ReadSettings = field(default_factory=S3ReadSettings)
     """How s3:// hrefs are read."""
 
@@ -102,21 +113,42 @@ class _Missing(Retry):
 
 
 def openable(href: str, reader: ReaderSettings) -> str:
-    """What GDAL opens. Raises Reject for a scheme that is not allowed."""
+    """What GDAL opens. Raises Reject for a scheme, host or file that is not allowed."""
     if href.startswith("/vsicurl?"):
-        return href
+        return _signed_path(href, reader.reach)
     scheme = urlsplit(href).scheme
     if href.startswith("/vsi") or scheme not in SCHEMES:
         raise Reject(
             f"href {mask(href)!r} has scheme {scheme or '/vsi'!r}; only http, https, s3 and files are read"
         )
     if scheme in ("http", "https"):
-        return f"/vsicurl/{href}"
+        return f"/vsicurl/{reader.reach.check(href)}"
     if scheme == "s3":
         return bucket_path(href)
     if not reader.local_files:
-        raise Reject(f"href {mask(href)!r} is a local file, which this process may not read")
-    return urlsplit(href).path if scheme == "file" else href
+        raise Reject(
+            f"href {mask(href)!r} is a local file; list file under href_schemes of a provider's profile "
+            "if items may name files"
+        )
+    return local_path(href)
+
+
+def local_path(href: str) -> str:
+    """A file's path, of a path or a file: URL."""
+    return urlsplit(href).path if href.startswith("file:") else href
+
+
+def _signed_path(href: str, reach: Reach) -> str:
+    """``/vsicurl?`` with the Planetary Computer's signing, built anew: other options of GDAL's read files."""
+    options = parse_qsl(href.removeprefix("/vsicurl?"), keep_blank_values=True)
+    names = sorted(name for name, _ in options)
+    values = dict(options)
+    if names != ["pc_collection", "pc_url_signing", "url"] or values["pc_url_signing"] != "yes":
+        raise Reject(
+            f"href {mask(href)[:160]!r} has other options than pc_url_signing=yes, pc_collection and url"
+        )
+    collection, url = quote(values["pc_collection"], safe=""), quote(reach.check(values["url"]), safe="")
+    return f"/vsicurl?pc_url_signing=yes&pc_collection={collection}&url={url}"
 
 
 @contextmanager
@@ -131,7 +163,7 @@ def _explained(scene: Scene, file: BandFile) -> Iterator[None]:
             reason = reason.replace(query, "***")  # GDAL names the file with its signature
         remote = file.href.startswith(("http", "s3:", "/vsi"))
         if any(said in reason for said in ("404", "410", "key does not exist")) or (
-            not remote and not Path(openable(file.href, ReaderSettings())).exists()
+            not remote and not Path(local_path(file.href)).exists()
         ):
             raise _Missing(f"{shown} is not there ({reason}); it is tried again later") from exc
         if not remote:
@@ -164,7 +196,7 @@ def _gdal_options(reader: ReaderSettings) -> dict[str, Any]:
 
 
 def _read(path: str, scene: Scene, file: BandFile, grid: Grid, *, classes: bool) -> Window:
-    with rasterio.open(path) as source:
+    with DatasetReader(path, driver=list(DRIVERS)) as source:
         _check(source, scene, file)
         nodata = file.nodata if file.nodata is not None else source.nodata
         if _finer_than_grid(source, grid):
@@ -195,6 +227,11 @@ def _check(source: Any, scene: Scene, file: BandFile) -> None:
         raise Reject(
             f"{shown} has {source.width} x {source.height} pixels, at most {MAX_SIDE} a side are read"
         )
+    block = _block_bytes(source)
+    if block > MAX_BLOCK_BYTES:
+        raise Reject(
+            f"{shown} has blocks of {block:,} bytes, at most {MAX_BLOCK_BYTES:,} are unpacked; tile it"
+        )
     if np.dtype(source.dtypes[file.index - 1]).kind not in "uif":
         raise Reject(f"{shown} holds {source.dtypes[file.index - 1]}, numbers are needed")
     if source.transform.b or source.transform.d or source.transform.e >= 0.0:
@@ -204,6 +241,13 @@ def _check(source: Any, scene: Scene, file: BandFile) -> None:
         raise Reject(f"{shown} is in EPSG:{epsg}, the item says EPSG:{scene.epsg}; one of them is wrong")
     if not _world_box(source.crs.to_wkt(), tuple(source.bounds)).intersects(scene.footprint):
         raise Reject(f"{shown} lies elsewhere than the item's footprint; the file or its CRS is wrong")
+
+
+def _block_bytes(source: Any) -> int:
+    """Bytes that reading one pixel unpacks."""
+    rows, columns = source.block_shapes[0]
+    bands = source.count if source.interleaving is Interleaving.pixel else 1
+    return int(rows * columns * bands * max(np.dtype(kind).itemsize for kind in source.dtypes))
 
 
 @lru_cache(maxsize=256)

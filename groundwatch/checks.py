@@ -75,7 +75,7 @@ def _providers(app: App, *, offline: bool) -> Iterator[Check]:
     def describe(provider: ProviderSettings) -> str:
         if offline:
             return f"profile {effective_profile(provider).name}, not reached"
-        return open_catalog(provider, app.settings.http).check()
+        return open_catalog(provider, app.settings.http, reach=app.reach).check()
 
     for provider in app.settings.providers:
         yield _try(f"provider {provider.name}", partial(describe, provider))

@@ -20,6 +20,7 @@ from registry.events import PermitsChanged, permits_changed
 from registry.grid import area_grid
 from registry.log import configure, get_logger
 from registry.models import Area, DeliveryRecord, Permit, Zone
+from registry.reach import Reach, host_of
 from registry.settings import Settings, load_settings
 from registry.snapshots import store_snapshot
 from registry.store import ImportCounts, Store, open_store
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from detector.worker import DetectorWorker
     from groundwatch.relay import Relay
     from ingest.poll import Poller, Progress
+    from ingest.providers import Profile
 
 log = get_logger(__name__)
 
@@ -190,7 +192,9 @@ class App:
         from ingest.poll import Poller
 
         catalogs = [
-            open_catalog(provider, self.settings.http, page_size=self.settings.poll.page_size)
+            open_catalog(
+                provider, self.settings.http, page_size=self.settings.poll.page_size, reach=self.reach
+            )
             for provider in self.settings.providers
         ]
         return Poller(
@@ -208,16 +212,31 @@ class App:
         from detector.reading import ReaderSettings
         from detector.worker import DetectorWorker
 
-        read = self.settings.read
+        read, profiles = self.settings.read, self._profiles
         reader = ReaderSettings(
             threads=read.threads,
             timeout_s=read.timeout_s,
             retries=read.retries,
             backoff_s=read.backoff_s,
+            local_files=any("file" in one.href_schemes for one in profiles),
+            reach=self.reach,
             s3=read.s3,
         )
         cards = load_cards((shipped_cards(), *self.settings.model_cards))
         return DetectorWorker(self.bus, self.blobs, cards=cards, reader=reader, now=self.now)
+
+    @cached_property
+    def _profiles(self) -> tuple[Profile, ...]:
+        from ingest.providers import effective_profile
+
+        return tuple(effective_profile(one) for one in self.settings.providers)
+
+    @property
+    def reach(self) -> Reach:
+        """The hosts that text from outside may send us to."""
+        read = self.settings.read
+        own = frozenset(host_of(one.url) for one in self._profiles)
+        return Reach(own=own, hosts=read.hosts, private_hosts=read.private_hosts)
 
     def alerter(self) -> AlertWorker:
         """The alerter."""

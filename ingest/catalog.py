@@ -10,9 +10,10 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 import requests
 from pystac_client import Client
@@ -25,6 +26,7 @@ from ingest.items import ItemProblem, read_item, updated_time
 from ingest.providers import Profile, effective_profile
 from registry.errors import ConfigError, GroundwatchError, Reject
 from registry.log import get_logger
+from registry.reach import Reach, host_of
 from registry.setting_models import HttpSettings, ProviderSettings
 from registry.values import utc_text
 
@@ -85,12 +87,14 @@ class Catalog:
         *,
         headers: Mapping[str, str] | None = None,
         page_size: int = 100,
+        reach: Reach | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.profile = profile
-        self._sender = Sender(profile.name, http, pause=pause)
+        reach = reach or Reach()
+        reach = replace(reach, own=reach.own | {host_of(profile.url)})
+        self._sender = Sender(profile.name, http, reach=reach, secret=bool(headers), pause=pause)
         self._io = _Io(self._sender, headers or {})
-        self._secret = bool(headers)
         self._page_size = page_size
         self._client: Client | None = None
         self._claims: frozenset[str] = frozenset()
@@ -296,11 +300,7 @@ class Catalog:
 
     def _follow(self, link: Mapping[str, Any], base: str, parameters: dict[str, Any]) -> dict[str, Any]:
         href = urljoin(base, str(link["href"]))
-        if self._secret and urlsplit(href).netloc != urlsplit(base).netloc:
-            raise ConfigError(
-                f"{self.name}: its next page lies on {urlsplit(href).netloc}, not {urlsplit(base).netloc}; "
-                "the token is not sent there, correct the provider's url"
-            )
+        self._sender.check_next(base, href)
         method = str(link.get("method", "GET")).upper()
         body = dict(link.get("body") or {})
         if method == "POST" and link.get("merge"):
@@ -312,7 +312,12 @@ class Catalog:
 
 
 def open_catalog(
-    provider: ProviderSettings, http: HttpSettings, *, page_size: int = 100, timeout_s: float | None = None
+    provider: ProviderSettings,
+    http: HttpSettings,
+    *,
+    page_size: int = 100,
+    timeout_s: float | None = None,
+    reach: Reach | None = None,
 ) -> Catalog:
     """The catalog of one provider out of the settings; nothing is sent yet."""
     headers = {key: value.get_secret_value() for key, value in provider.headers.items()}
@@ -320,7 +325,7 @@ def open_catalog(
         headers["Authorization"] = f"Bearer {provider.token.get_secret_value()}"
     if timeout_s is not None:
         http = http.model_copy(update={"timeout_s": timeout_s})
-    return Catalog(effective_profile(provider), http, headers=headers, page_size=page_size)
+    return Catalog(effective_profile(provider), http, headers=headers, page_size=page_size, reach=reach)
 
 
 def _search_link(client: Client, root: str) -> tuple[str, str]:

@@ -6,21 +6,29 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
 from registry.errors import ConfigError, Reject, Retry
 from registry.log import get_logger
 from registry.masking import mask
+from registry.reach import Reach
 from registry.setting_models import HttpSettings
 
 log = get_logger(__name__)
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
+
+MAX_REDIRECTS = 5
+"""Redirects of one request that are followed."""
+
+MAX_ANSWER = 256_000_000
+"""Bytes of one answer: a page of 10,000 items with geometry stays below; more is a bomb or a mistake."""
 
 EXCERPT = 200
 """Characters of an answer that an error shows."""
@@ -42,6 +50,19 @@ class _Trouble:
     retry_after: str = ""
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What came back."""
+
+    status: int
+    url: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
 class Sender:
     """Sends requests for one provider and counts them."""
 
@@ -50,11 +71,14 @@ class Sender:
         provider: str,
         settings: HttpSettings,
         *,
+        reach: Reach,
+        secret: bool = False,
         pause: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._provider = provider
         self._settings = settings
+        self._reach, self._secret = reach, secret
         self._pause = pause
         self._now = now
         self.count = 0
@@ -86,9 +110,8 @@ class Sender:
         self, session: requests.Session, prepared: requests.PreparedRequest
     ) -> tuple[str, Any] | _Trouble:
         self.count += 1
-        options = session.merge_environment_settings(prepared.url, {}, None, None, None)
         try:
-            answer = session.send(prepared, timeout=self._settings.timeout_s, **options)
+            answer = self._follow(session, prepared)
         except (requests.ConnectionError, requests.Timeout) as exc:
             return _Trouble(_reason(exc))
         except requests.exceptions.ChunkedEncodingError as exc:
@@ -97,20 +120,64 @@ class Sender:
             raise ConfigError(
                 f"{self._provider}: {mask(str(exc))[:EXCERPT]}; check the provider's url"
             ) from exc
-        if answer.status_code in TRANSIENT:
-            asked = answer.headers.get("Retry-After", "")
-            return _Trouble(f"answered {answer.status_code}", asked)
+        if isinstance(answer, _Trouble):
+            return answer
         self._judge(answer)
         try:
-            return answer.text, json.loads(answer.content)
-        except ValueError:
+            return answer.text, json.loads(answer.body)
+        except (ValueError, RecursionError):
             return _Trouble(f"the answer is not JSON ({_excerpt(answer)})")
 
-    def _judge(self, answer: requests.Response) -> None:
-        status = answer.status_code
+    def _follow(self, session: requests.Session, prepared: requests.PreparedRequest) -> _Answer | _Trouble:
+        """The answer, after as many redirects as a person would follow."""
+        for _ in range(MAX_REDIRECTS + 1):
+            options = session.merge_environment_settings(prepared.url, {}, True, None, None)
+            with session.send(
+                prepared, timeout=self._settings.timeout_s, allow_redirects=False, **options
+            ) as answer:
+                if answer.status_code in TRANSIENT:
+                    asked = answer.headers.get("Retry-After", "")
+                    return _Trouble(f"answered {answer.status_code}", asked)
+                if answer.next is None:
+                    return _Answer(answer.status_code, str(answer.url), self._body(answer))
+                self.check_next(str(prepared.url), str(answer.next.url))
+                prepared = answer.next
+        raise ConfigError(
+            f"{self._provider}: {mask(str(prepared.url))[:300]} is the end of {MAX_REDIRECTS} redirects; "
+            "check the provider's url"
+        )
+
+    def check_next(self, here: str, there: str) -> None:
+        """Whether we follow from one address to another. Raises ConfigError or Reject where we do not."""
+        before, after = urlsplit(here), urlsplit(there)
+        if self._secret and (before.scheme, before.netloc) != (after.scheme, after.netloc):
+            raise ConfigError(
+                f"{self._provider}: it leads from {before.scheme}://{before.netloc} on to "
+                f"{after.scheme}://{after.netloc}; the token is not sent there, correct the provider's url"
+            )
+        self._reach.check(there)
+
+    def _body(self, answer: requests.Response) -> bytes:
+        """The body, unpacked, within bounds of size and time: a server may send without end."""
+        parts, size = [], 0
+        until = self._now() + timedelta(seconds=10 * self._settings.timeout_s)
+        for part in answer.iter_content(1 << 16):
+            size += len(part)
+            if size > MAX_ANSWER:
+                raise Reject(
+                    f"{self._provider}: {mask(str(answer.url))[:300]} answers with more than "
+                    f"{MAX_ANSWER:,} bytes; lower poll.page_size"
+                )
+            if self._now() > until:
+                raise requests.Timeout(f"the answer took longer than {10 * self._settings.timeout_s:g} s")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _judge(self, answer: _Answer) -> None:
+        status = answer.status
         if status < 300:
             return
-        text = f"{self._provider}: {mask(str(answer.url))[:300]} answered {status} ({_excerpt(answer)})"
+        text = f"{self._provider}: {mask(answer.url)[:300]} answered {status} ({_excerpt(answer)})"
         if status in {401, 403}:
             raise ConfigError(f"{text}; set token or headers of the provider")
         if status == 404:
@@ -135,6 +202,6 @@ def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__}: {text[:EXCERPT]}"
 
 
-def _excerpt(answer: requests.Response) -> str:
+def _excerpt(answer: _Answer) -> str:
     text = " ".join(answer.text[: EXCERPT * 2].split())
     return mask(text)[:EXCERPT] or "empty"

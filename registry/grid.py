@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Self
 
 import numpy as np
 import shapely
-from pydantic import Field
+from pydantic import Field, model_validator
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
@@ -34,6 +35,14 @@ class Grid(Value):
     """Columns of 10 m."""
     height: int = Field(ge=1)
     """Rows of 10 m."""
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(
+                f"grid has {self.width} x {self.height} pixels, at most {MAX_PIXELS} are allowed"
+            )
+        return self
 
     @property
     def shape(self) -> tuple[int, int]:

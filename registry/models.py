@@ -140,10 +140,17 @@ class Zone(Value):
     content_hash: str
 
 
+MAX_HREF = 16_384
+"""Characters of an href; signed ones percent-encoded into another have some 2,000."""
+
+MAX_SCENES = 1_000
+"""Scenes of one pass; the largest area is touched by a few dozen tiles, each in a few revisions."""
+
+
 class BandFile(Value):
     """Where one band of a scene lies and how its numbers become reflectance or gamma0."""
 
-    href: str
+    href: str = Field(min_length=1, max_length=MAX_HREF)
     scale: float = 1.0
     offset: float = 0.0
     """physical value = number * scale + offset, as the provider declares it."""
@@ -195,7 +202,7 @@ class Scene(Value):
 class Pass(Value):
     """All scenes of one acquisition over one area: the unit of work."""
 
-    id: str
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z-]{8,64}$")]
     """uuid5 of (area, acquisition key); the same for every revision."""
     area_id: Slug
     key: str
@@ -206,7 +213,7 @@ class Pass(Value):
     relative_orbit: int | None = None
     revision: int = Field(default=1, ge=1)
     """Rises when scenes come, go or change, or when the partner changes."""
-    scenes: tuple[Scene, ...]
+    scenes: tuple[Scene, ...] = Field(max_length=MAX_SCENES)
     withdrawn: bool = False
     """True = the provider took it back; it counts as never seen."""
 

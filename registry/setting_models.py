@@ -32,6 +32,8 @@ from registry.s3_settings import S3ReadSettings, S3Settings
 from registry.values import Value
 from registry.yaml_lines import Document
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.:-]+$", max_length=253)]
+HostPattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.:*-]+$", max_length=253)]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
 
 
@@ -77,6 +79,10 @@ class ReadSettings(Value):
     """Further tries of one window after a failed or truncated answer."""
     backoff_s: float = Field(default=0.5, ge=0.0, le=600.0)
     """Seconds before the first retry of a window; doubles each time."""
+    hosts: tuple[HostPattern, ...] = ()
+    """Public hosts that items may name besides a provider's own, such as ``*.amazonaws.com``; empty = all."""
+    private_hosts: tuple[HostName, ...] = ()
+    """Hosts of a private network or of this machine that items may name; others there are refused."""
     s3: S3ReadSettings = S3ReadSettings()
     """Buckets that s3:// hrefs are read from; the keys of the blobs are never used for them."""
 

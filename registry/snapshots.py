@@ -7,7 +7,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from registry.blobs import Blobs
-from registry.errors import Exists, NotFound, Reject
+from registry.errors import Exists, InputError, NotFound, Reject
 from registry.events import RegistryRef, RegistrySnapshot
 from registry.values import canonical_json
 
@@ -23,6 +23,8 @@ def load_snapshot(blobs: Blobs, ref: RegistryRef) -> RegistrySnapshot:
     """The snapshot an event names. Raises Reject where it is gone or is not what the event says."""
     try:
         snapshot = RegistrySnapshot.model_validate_json(blobs.get(ref.blob))
+    except InputError as exc:
+        raise Reject(f"registry snapshot: {exc}") from exc
     except NotFound as exc:
         raise Reject(f"registry snapshot {ref.blob} does not exist; poll or backfill again") from exc
     except ValidationError as exc:

@@ -159,7 +159,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise Retry(f"the server for {url} ended at once with code {process.returncode}")
         try:
-            with urllib.request.urlopen(url, timeout=2.0):
+            with urllib.request.urlopen(url, timeout=2.0):  # noqa: S310 - our own server
                 return
         except urllib.error.HTTPError:
             return  # it answers: the file server has nothing at its root

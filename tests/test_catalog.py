@@ -331,7 +331,7 @@ def test_secrets_are_sent_but_neither_shown_nor_carried_elsewhere(
     pgstac_proxy.heal()
     pgstac_proxy.rewrite(SEARCH, elsewhere)
     one = open_catalog(settings.model_copy(update={"url": pgstac_proxy.url}), HTTP)
-    with pytest.raises(ConfigError, match=r"lies on elsewhere\.example"):
+    with pytest.raises(ConfigError, match=r"on to https://elsewhere\.example"):
         one.search(query(one))
 
 

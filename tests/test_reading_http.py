@@ -15,7 +15,7 @@ from registry.models import BandFile, Scene
 from tests.services import web
 from tests.test_stack import GRID, scene_of, write_raster
 
-QUICK = ReaderSettings(threads=2, retries=1, backoff_s=0.01, timeout_s=2)
+QUICK = ReaderSettings(threads=2, retries=1, backoff_s=0.01, timeout_s=2, reach=web.LOOPBACK)
 SECRET = "s3cr3t-signature"
 SHAPE: dict[str, Any] = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step": 10, "size": (300, 300)}
 

@@ -16,8 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from registry.reach import Reach
 from tests.conftest import service_missing
 from tests.services.processes import free_port, server
+
+LOOPBACK = Reach(private_hosts=("127.0.0.1",))
+"""What a reader needs to read from the servers here."""
 
 NGINX = """
 daemon off;
