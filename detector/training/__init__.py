@@ -1,0 +1,1 @@
+"""Training, studies and evaluation of the networks; nothing here runs in production."""

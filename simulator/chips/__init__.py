@@ -1,0 +1,1 @@
+"""Training chips: small pieces of mining land with known labels, drawn by seed."""
