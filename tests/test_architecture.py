@@ -41,7 +41,13 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "detector/history.py",
         "detector/lifecycle.py",
         "detector/looks.py",
+        "detector/network.py",
+        "detector/weights.py",
+        "detector/predict.py",
+        "detector/foreign.py",
     ),
+    "safetensors": ("detector/weights.py",),
+    "onnxruntime": ("detector/foreign.py",),
     "rasterio": (
         "detector/reading.py",
         "detector/buckets.py",
