@@ -25,7 +25,7 @@ for _group, _members in enumerate(
         "roof_metal roof_tile roof_dark concrete asphalt greenhouse",
         "char ash",
         "snow",
-        "pit_floor bench_face haul_road waste_rock spoil stockpile fill tailings_dry gold_sediment",
+        "pit_floor seam bench_face haul_road waste_rock spoil stockpile fill tailings_dry gold_sediment",
     )
 ):
     LOOKS.update((Material(_name), _group) for _name in _members.split())
