@@ -23,13 +23,13 @@ class Climate:
     moisture: tuple[float, float]
     """Of the upper soil at the driest and the wettest time."""
     leafy: int
-    """Day of the year of most leaf in the northern hemisphere; half a year later in the southern."""
+    """Day of the year of most leaf."""
     wet: int
-    """Day of the year of the wettest soil, likewise."""
+    """Day of the year of the wettest soil."""
     soils: tuple[float, float]
     """Where its soils lie along palette.SOIL, 5th and 95th percentile."""
     passes: tuple[int, int] = (1, 365)
-    """Days of the year (north) on which the land is free of snow."""
+    """Days of the year on which the land is free of snow."""
 
 
 CLIMATE: Mapping[str, Climate] = {
@@ -49,7 +49,7 @@ class Place:
 
     climate: str
     latitude: float
-    """Degrees, south negative."""
+    """Degrees north; the south is its mirror image, which augmentation makes."""
     soil: float
     """Its own soil along palette.SOIL, 0 to 1."""
     texture: tuple[int, int]
@@ -62,29 +62,26 @@ def place_of(rng: np.random.Generator, climate: str, room: int) -> Place:
     """Draw it; ``room``: cells of the bank left over by the chip."""
     known = CLIMATE[climate]
     low, high = known.soils
-    side = 1.0 if rng.random() < 0.5 else -1.0
     return Place(
         climate=climate,
-        latitude=side * float(rng.uniform(*known.latitude)),
+        latitude=float(rng.uniform(*known.latitude)),
         soil=float(np.clip(low + (high - low) * rng.beta(1.6, 1.6), 0.0, 1.0)),
         texture=(int(rng.integers(0, room + 1)), int(rng.integers(0, room + 1))),
         lattice=(int(rng.integers(0, 6)), int(rng.integers(0, 6))),
     )
 
 
-def draw_day(rng: np.random.Generator, place: Place) -> int:
+def draw_day(rng: np.random.Generator, climate: str) -> int:
     """Day of the year of a pass when the land is free of snow."""
-    low, high = CLIMATE[place.climate].passes
-    day = int(rng.integers(low, high + 1))
-    return day if place.latitude >= 0 else (day + 181) % 365 + 1
+    low, high = CLIMATE[climate].passes
+    return int(rng.integers(low, high + 1))
 
 
 def season_of(rng: np.random.Generator, place: Place, day: int, spectra: str) -> Season:
     """The calendar's part and the weather's: early and late rains, a shower before."""
     known = CLIMATE[place.climate]
-    turned = 0 if place.latitude >= 0 else 182
-    vigour = _swing(known.vigour, day - known.leafy - turned - float(rng.normal(0.0, 12.0)))
-    moisture = _swing(known.moisture, day - known.wet - turned) + float(rng.normal(0.0, 0.12))
+    vigour = _swing(known.vigour, day - known.leafy - float(rng.normal(0.0, 12.0)))
+    moisture = _swing(known.moisture, day - known.wet) + float(rng.normal(0.0, 0.12))
     return Season(
         vigour=min(max(vigour + float(rng.normal(0.0, 0.05)), 0.0), 1.0),
         moisture=min(max(moisture, 0.0), 1.0),

@@ -17,22 +17,20 @@ from registry.chips import UNKNOWN, Bits, Chip
 from registry.models import S2_BANDS
 from simulator.chips.air import Air, Sun, crop, draw_air, through_air
 from simulator.chips.climate import Place, draw_day, place_of, season_of, sun_of
-from simulator.chips.labels import paint_labels
+from simulator.chips.labels import paint_labels, window_of
 from simulator.chips.layers import Ground, Layer
 from simulator.chips.optics import Lattice, through_optics
 from simulator.chips.palette import Float32
 from simulator.chips.recipe import Recipe
 from simulator.chips.speckle import RadarPass, draw_pass, see
-from simulator.chips.spectra import KINDS, Season, look, texture_of
-from simulator.chips.texture import BANK, DB, bank, grains
+from simulator.chips.spectra import KINDS, Season, look
+from simulator.chips.texture import BANK, DB, bank, grains, matrix_of
 
-_PLACE, _OBJECT, _LOOK = 101, 102, 103
-"""Streams of random numbers: what stays at a place, what stays with an object, what is of one look."""
+_PLACE, _LOOK = 101, 103
+"""Streams of random numbers: what stays at a place, what is of one look."""
 
 _NOISE = np.float32(0.0011)
 """The detectors' own noise in reflectance."""
-_COMPACT = 0.6
-"""A layer that covers less than this share of its window is painted pixel by pixel."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def take(
     """
     place = place_at(ground, seed, index)
     rng = np.random.default_rng([seed, index, _LOOK, look])
-    day = day or draw_day(rng, place)
+    day = day or draw_day(rng, ground.climate)
     harsh = str(rng.choice(recipe.atmospheres)) == "harsh"
     season = season_of(rng, place, day, spectra_at(seed, index, recipe))
     sun = sun_of(place, day)
@@ -84,6 +82,8 @@ def take(
     east, south = slopes(ground)
     seen = light[:12] * _gains(rng, harsh)
     if east is not None and south is not None:
+        level = open_water(ground)
+        east, south = east * (1.0 - level), south * (1.0 - level)
         seen *= illumination(east, south, sun)
     seen = through_air(seen, air)
     baseline = "02.14" if rng.random() < 0.3 else "05.09"
@@ -133,66 +133,63 @@ def paint(
     index: int,
 ) -> Float32:
     """(14, size, size) reflectance and gamma0 of the ground itself, each layer over those before it."""
-    canvas = np.zeros((ground.size, ground.size, 14), np.float32)
+    size = ground.size
+    canvas = np.zeros((size * size, 14), np.float32)
     row, column = place.texture
-    fields = bank()[row : row + ground.size, column : column + ground.size]
+    fields = np.ascontiguousarray(bank()[row : row + size, column : column + size]).reshape(size * size, -1)
     shadow = min(max(0.75 + 0.35 / math.tan(math.radians(sun.elevation)), 0.85), 1.7)
     for layer in ground.layers:
+        kind = KINDS[layer.material]
         base = look(layer.material, layer.variant, layer.age, season) + _draw(layer, seed, index)
-        if KINDS[layer.material].radar.smooth:
+        if kind.radar.smooth:
             base[12:] += np.float32(radar.wind_db) * DB
-        matrix = texture_of(layer.material).matrix(layer.grain)
-        if KINDS[layer.material].texture in ("canopy", "stands"):
+        matrix = matrix_of(kind.texture) * np.float32(layer.grain)
+        if kind.texture in ("canopy", "stands"):
             # Crowns throw longer shadows under a low sun.
             matrix[0, :12] *= np.float32(shadow)
-        _put(canvas, layer, fields, base, matrix)
-    return np.ascontiguousarray(np.moveaxis(canvas, -1, 0))
+        _put(canvas, layer, size, fields, base, matrix)
+    return np.ascontiguousarray(canvas.T).reshape(14, size, size)
 
 
-def _put(canvas: Float32, layer: Layer, fields: Float32, base: Float32, matrix: Float32) -> None:
-    height, width = layer.cover.shape
-    here = (slice(layer.top, layer.top + height), slice(layer.left, layer.left + width))
-    view, noise = canvas[here], fields[here]
-    touched = layer.cover > 1e-3
-    count = int(np.count_nonzero(touched))
-    if count == 0:
-        return
-    if count < _COMPACT * touched.size:
-        shade = layer.shade if isinstance(layer.shade, float) else layer.shade[touched][:, None]
-        new = _coloured(noise[touched], base, matrix, shade)
-        old = view[touched]
-        view[touched] = old + layer.cover[touched][:, None] * (new - old)
-        return
-    shade = layer.shade if isinstance(layer.shade, float) else layer.shade[..., None]
-    new = _coloured(noise, base, matrix, shade)
-    if bool((layer.cover >= 0.999).all()):
-        view[...] = new
+def _put(canvas: Float32, layer: Layer, size: int, fields: Float32, base: Float32, matrix: Float32) -> None:
+    """Paint one layer: ``canvas`` (pixels, 14) and ``fields`` (pixels, FIELDS) row by row of the ground."""
+    shades = not isinstance(layer.shade, float | int)
+    at = np.flatnonzero(layer.cover > 1e-3)
+    if at.size == canvas.shape[0]:
+        new = _coloured(fields, base, matrix)
+        cover, shade = layer.cover.reshape(-1, 1), np.reshape(layer.shade, (-1, 1))
+        here: slice | np.ndarray[tuple[int], np.dtype[np.intp]] = slice(None)
     else:
-        new -= view
-        new *= layer.cover[..., None]
-        view += new
+        width = layer.cover.shape[1]
+        here = at + (at // width) * (size - width) + (layer.top * size + layer.left)
+        new = _coloured(fields[here], base, matrix)
+        cover = layer.cover.ravel()[at][:, None]
+        shade = np.ravel(layer.shade)[at][:, None] if shades else np.reshape(layer.shade, (-1, 1))
+    if shades or layer.shade != 1.0:
+        new[:, :12] *= shade
+    if at.size and float(cover.min()) < 0.999:
+        old = canvas[here]
+        new = old + cover * (new - old)
+    canvas[here] = new
 
 
-def _coloured(noise: Float32, base: Float32, matrix: Float32, shade: Float32 | float) -> Float32:
-    """(..., 14): the look of a layer's pixels with their texture."""
-    found = noise.reshape(-1, noise.shape[-1]) @ matrix
+def _coloured(noise: Float32, base: Float32, matrix: Float32) -> Float32:
+    """(pixels, 14): the look of a layer with its texture."""
+    found = noise @ matrix
     found += base
-    np.exp(found, out=found)
-    found = found.reshape(*noise.shape[:-1], 14)
-    if not (isinstance(shade, float) and shade == 1.0):
-        found[..., :12] *= shade
-    return np.asarray(found, np.float32)
+    return np.asarray(np.exp(found, out=found), np.float32)
 
 
 def _draw(layer: Layer, seed: int, index: int) -> Float32:
     """(14,) what makes one object differ from its kind; the same at every look at the place."""
-    key = zlib.crc32(f"{layer.material.value}:{layer.variant:.4f}".encode())
-    rng = np.random.default_rng([seed, index, _OBJECT, key])
-    kind = texture_of(layer.material)
-    one, two = rng.normal(0.0, (0.75, 0.9))
-    found = np.empty(14)
-    found[:12] = one * np.array(kind.first) + two * np.array(kind.second) + rng.normal(0.0, 0.012, 12)
-    found[12:] = (rng.normal(0.0, 0.7) + rng.normal(0.0, 0.3, 2)) * DB
+    key = zlib.crc32(f"{seed}:{index}:{layer.material.value}:{layer.variant:.4f}".encode())
+    # A stretch of the bank of white noise is a far cheaper die than a generator of its own.
+    start = key % (BANK * BANK - 32)
+    normal = grains().ravel()[start : start + 17]
+    matrix = matrix_of(KINDS[layer.material].texture)
+    found = np.float32(0.75) * normal[0] * matrix[1] + np.float32(0.9) * normal[1] * matrix[4]
+    found[:12] += np.float32(0.012) * normal[3:15]
+    found[12:] = (np.float32(0.7) * normal[2] + np.float32(0.3) * normal[15:17]) * DB
     return np.asarray(found, np.float32)
 
 
@@ -202,6 +199,16 @@ def slopes(ground: Ground) -> tuple[Float32 | None, Float32 | None]:
         return None, None
     south, east = np.gradient(ground.relief, 10.0)
     return np.asarray(east, np.float32), np.asarray(south, np.float32)
+
+
+def open_water(ground: Ground) -> Float32:
+    """(size, size) share of each pixel under open water, which lies level whatever the relief says."""
+    level = np.zeros((ground.size, ground.size), np.float32)
+    for layer in ground.layers:
+        wet = np.float32(KINDS[layer.material].radar.smooth)
+        window = level[window_of(layer)]
+        window += layer.cover * (wet - window)
+    return level
 
 
 def illumination(east: Float32, south: Float32, sun: Sun) -> Float32:

@@ -17,7 +17,7 @@ from simulator.chips import palette
 from simulator.chips.layers import Material
 from simulator.chips.palette import Float32, Table
 from simulator.chips.plants import PLANTS
-from simulator.chips.texture import DB, TEXTURES, Texture
+from simulator.chips.texture import DB
 from simulator.chips.water import Water, reflectance
 
 FIELD = 0.68
@@ -142,11 +142,6 @@ KINDS: Mapping[Material, Kind] = {
     Material.GOLD_SEDIMENT: Kind(Radar(-13.6, -20.4, 0.6), "bare", _GOLD, 0.88, 0.12, 0.4, 4.0),
     Material.GOLD_POND: Kind(Radar(-18.0, -25.0, smooth=True), "water"),
 }
-
-
-def texture_of(material: Material) -> Texture:
-    """Its kind of roughness."""
-    return TEXTURES[KINDS[material].texture]
 
 
 def look(material: Material, variant: float, age: float, season: Season) -> Float32:

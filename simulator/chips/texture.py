@@ -43,7 +43,7 @@ class Texture:
     radar: tuple[float, float, float]
     """dB of the local mean at fine, medium and coarse scale."""
 
-    def matrix(self, grain: float) -> Float32:
+    def matrix(self) -> Float32:
         """(FIELDS, 14): what each field of the bank adds to ln(reflectance) and ln(gamma0)."""
         first, second = np.array(self.first), np.array(self.second)
         found = np.zeros((FIELDS, 14))
@@ -52,7 +52,7 @@ class Texture:
             # VV and VH rise and fall together (measured correlation .45 to .9 of the local means).
             found[row, 12:] = self.radar[row] * DB * np.array([0.75, 0.75])
             found[3 + row, 12:] = self.radar[row] * DB * np.array([0.5, -0.4])
-        return np.asarray(found * grain, np.float32)
+        return np.asarray(found, np.float32)
 
     def _strengths(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         return (self.fine[0], 1.0, self.coarse[0]), (self.fine[1], 1.0, self.coarse[1])
@@ -140,6 +140,12 @@ TEXTURES: Mapping[str, Texture] = {
         (0.3, 0.5, 1.0),
     ),
 }
+
+
+@lru_cache(maxsize=len(TEXTURES))
+def matrix_of(kind: str) -> Float32:
+    """Texture.matrix of a key of TEXTURES; not to be changed in place."""
+    return TEXTURES[kind].matrix()
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,94 @@
+"""Draw a place and look at it: one chip, or a pair of its clear history and a pass after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+
+from registry.chips import UNKNOWN, Change, Chip, ChipPair
+from simulator.chips.air import veiled
+from simulator.chips.backdrops import choose_backdrop, lay_over
+from simulator.chips.canvas import Purpose, dice
+from simulator.chips.climate import draw_day
+from simulator.chips.compose import compose, compose_pair, pick
+from simulator.chips.layers import Ground
+from simulator.chips.recipe import TRAIN, Recipe
+from simulator.chips.sensors import Shot, take
+
+_WHEN = 105
+WORLD_YEARS = 10.0
+"""How long a composed place lives."""
+HISTORY_LOOKS = 3
+"""Clear passes that a pair's history is the median of."""
+CLOUDY_SHARE = 0.35
+"""Share of the passes after whose sky is whatever it is; the others are clear."""
+
+
+def make_chip(seed: int, index: int, recipe: Recipe = TRAIN) -> Chip:
+    """Chip ``index`` of the world ``seed``."""
+    rng = np.random.default_rng([seed, index, _WHEN])
+    years, day = float(rng.uniform(0.0, WORLD_YEARS)), _day(rng, seed, index, recipe)
+    ground = compose(seed, index, recipe, years=years, day=day)
+    shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day)
+    return _on_land(shot, ground, seed, index, 0, recipe)
+
+
+def make_pair(seed: int, index: int, recipe: Recipe = TRAIN) -> ChipPair:
+    """Place ``index`` of the world ``seed`` twice: the median of clear looks, and a pass .2 to 3 years on."""
+    rng = np.random.default_rng([seed, index, _WHEN, 1])
+    gap = float(rng.uniform(0.2, 3.0))
+    start = float(rng.uniform(0.0, WORLD_YEARS - gap))
+    days = _day(rng, seed, index, recipe), _day(rng, seed, index, recipe)
+    grounds = compose_pair(seed, index, recipe, years=(start, start + gap), days=days)
+    before = _history(grounds.before, seed, index, recipe, rng, days[0])
+    clear = bool(rng.random() >= CLOUDY_SHARE)
+    look = HISTORY_LOOKS
+    shot = take(grounds.after, seed=seed, index=index, look=look, recipe=recipe, day=days[1], clear=clear)
+    after = _on_land(shot, grounds.after, seed, index, look, recipe)
+    change = grounds.change
+    hidden = veiled(shot.air)
+    if hidden is not None and "backdrop" not in after.facts:
+        change[hidden] = Change.HIDDEN
+    change[np.isnan(after.pixels[0]) | np.isnan(before.pixels[0])] = Change.UNKNOWN
+    before = replace(before, name=f"sim-{seed}-{index}-before")
+    after = replace(
+        after,
+        name=f"sim-{seed}-{index}-after",
+        acquired=_moved(after.acquired, gap),
+        facts={**after.facts, "years_between": f"{gap:.2f}"},
+    )
+    return ChipPair(before, after, change)
+
+
+def _day(rng: np.random.Generator, seed: int, index: int, recipe: Recipe) -> int:
+    """A day on which the land is free of snow in the climate that compose will pick."""
+    return draw_day(rng, pick(dice(seed, index, Purpose.CHOICE), recipe.climates))
+
+
+def _history(
+    ground: Ground, seed: int, index: int, recipe: Recipe, rng: np.random.Generator, middle: int
+) -> Chip:
+    """Per-band median of clear looks within three months, as a clear history is."""
+    chips = []
+    for look in range(HISTORY_LOOKS):
+        day = (middle - 1 + int(rng.integers(-45, 46))) % 365 + 1
+        shot = take(ground, seed=seed, index=index, look=look, recipe=recipe, day=day, clear=True)
+        chips.append(_on_land(shot, ground, seed, index, look, recipe))
+    pixels = np.sort(np.stack([chip.pixels for chip in chips]), axis=0)[HISTORY_LOOKS // 2]
+    hidden = np.isnan(pixels[0])
+    labels = chips[0].labels & ~np.uint16(UNKNOWN)
+    labels[hidden] |= np.uint16(UNKNOWN)
+    return replace(chips[1], pixels=pixels, labels=labels)
+
+
+def _on_land(shot: Shot, ground: Ground, seed: int, index: int, look: int, recipe: Recipe) -> Chip:
+    """The shot as it is, or its mine on a real tile."""
+    backdrop = choose_backdrop(seed, index, recipe)
+    return shot.chip if backdrop is None else lay_over(backdrop, shot.chip, ground, look)
+
+
+def _moved(acquired: str, years: float) -> str:
+    """An ISO date some whole years on: the day of the year is the look's own."""
+    return (date.fromisoformat(acquired) + timedelta(days=365 * max(1, round(years)))).isoformat()
