@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench pipeline bench-bus crash clean
+.PHONY: demo test lint bench pipeline bench-bus crash fuzz clean
 
 demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
@@ -18,6 +18,9 @@ lint: $(STAMP)-lint  ## ruff and mypy strict
 
 crash: $(STAMP)-test  ## a fleet under fire beside one process in peace: the same results, nothing lost
 	$(BIN)/python -m tests.fleet
+
+fuzz: $(STAMP)-test  ## 100,000 damaged events, STAC items, YAML and permit files: clean errors only
+	$(BIN)/python -m tests.fuzz
 
 bench:  ## groundwatch beside its peers, interleaved, as ratios; peers live in an environment of their own
 	$(MAKE) VENV=.bench-venv pipeline

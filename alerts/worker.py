@@ -21,11 +21,12 @@ from alerts.policy import decide, targets_of
 from alerts.render import render
 from alerts.send import Sender
 from registry.blobs import Blobs
-from registry.bus import Delivery
+from registry.bus import Delivery, Lane
 from registry.errors import ConfigError, GroundwatchError, NotFound, Reject, Retry
 from registry.events import ChangeFound, Event
 from registry.log import bound, get_logger
 from registry.masking import mask
+from registry.metrics import observe
 from registry.models import DeliveryRecord, DeliveryStatus, Notice
 from registry.settings import Settings
 from registry.store import Store
@@ -76,9 +77,10 @@ class AlertWorker:
             raise Reject(f"event {event.id} is {event.type}; alerts handle change-found only")
         with bound(area=change.area.id):
             self._store.mirror(change)
+            self._store.note_inferred(change, at=event.time)
             notices = self._decide(change)
             targets = {one.id: self._targets(one, change) for one in notices}
-            added = self._store.add_notices(notices, targets)
+            added = self._store.add_notices(notices, targets, led_by=change)
             log.info("change recorded", incidents=len(change.incidents), notices=added)
 
     def deliver_due(self, *, stop: Callable[[], bool] = lambda: False) -> Round:
@@ -157,6 +159,9 @@ class AlertWorker:
             "not_before": None,
         }
         self._store.record_delivery(record.model_copy(update=settled))
+        for times in self._store.notice_times(record.notice_id):
+            if times.target == record.target and times.delivered and times.lane is Lane.LIVE:
+                observe("groundwatch_told_age_seconds", (times.delivered - times.sensed).total_seconds())
         log.info("notice delivered", attempts=record.attempts, trouble=trouble)
 
     def _record_failure(self, record: DeliveryRecord, exc: Exception, done: Round) -> None:

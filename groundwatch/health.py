@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,6 +22,41 @@ class Health:
     def is_alive(self) -> bool:
         """Whether there was a sign of life of late."""
         return time.monotonic() - self.last_sign <= self.stall_s
+
+
+@dataclass(frozen=True)
+class Work:
+    """What waits, and what was done of late."""
+
+    waiting: int
+    """Passes on the bus."""
+    dead: int
+    """Events that were given up and lie there."""
+    died: int
+    """Of these, within the last day."""
+    failed_deliveries: int
+    seen: int
+    """Passes that came within the last day."""
+    inferred: int
+    """Passes that were worked off within the last day."""
+
+
+def alarms(work: Work, silent: Collection[str], *, silence_days: float) -> tuple[str, ...]:
+    """What a person should look into now, one line each with the remedy."""
+    named = ", ".join(sorted(silent)[:5]) + (" and others" if len(silent) > 5 else "")
+    found = {
+        f"{len(silent)} areas had no pass in {silence_days:g} days: {named}; see `groundwatch check`": silent,
+        f"all {work.died} events of the last day were given up, none was worked off; "
+        "see `groundwatch dead list`, mend the cause, then `groundwatch dead retry --all`": work.died
+        and not work.inferred,
+        f"{work.dead} dead letters; see `groundwatch dead list`": work.dead,
+        f"the lag grows: {work.waiting} passes wait, {work.seen} came within a day and {work.inferred} "
+        "were worked off; start more detectors, or see why they are slow": work.waiting
+        and work.seen > work.inferred,
+        f"{work.failed_deliveries} notices did not reach their target; "
+        "see `groundwatch dead list`": work.failed_deliveries,
+    }
+    return tuple(text for text, is_so in found.items() if is_so)
 
 
 def silent_areas(

@@ -7,12 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groundwatch.health import silent_areas
+from groundwatch.health import Work, alarms, silent_areas
 from registry.blobs import Blobs, open_blobs
 from registry.bus import Bus, Topic, open_bus
 from registry.errors import ConfigError, NotFound
@@ -157,8 +157,30 @@ class App:
         ]
         counts = found.model_dump(mode="json", exclude={"last_pass", "incidents"})
         incidents = {f"{status.value}_incidents": number for status, number in found.incidents.items()}
-        silent = silent_areas(found.last_pass, now=self.now(), days=self.settings.operations.silence_days)
-        return {**counts, **incidents, "silent_areas": list(silent), "queues": queues, "by_area": by_area}
+        days = self.settings.operations.silence_days
+        silent = silent_areas(found.last_pass, now=self.now(), days=days)
+        work = self._work(failed_deliveries=found.failed_deliveries)
+        return {
+            **counts,
+            **incidents,
+            "silent_areas": list(silent),
+            "alarms": list(alarms(work, silent, silence_days=days)),
+            "queues": queues,
+            "by_area": by_area,
+        }
+
+    def _work(self, *, failed_deliveries: int) -> Work:
+        yesterday = self.now() - timedelta(days=1)
+        letters = [letter for bus in self.buses for letter in bus.dead()]
+        depth, flow = self.bus.depth(Topic.PASSES), self.store.flow(yesterday)
+        return Work(
+            waiting=depth.waiting + depth.in_flight,
+            dead=len(letters),
+            died=sum(letter.died >= yesterday for letter in letters),
+            failed_deliveries=failed_deliveries,
+            seen=flow.seen,
+            inferred=flow.inferred,
+        )
 
     def revive(self, dead_ids: Sequence[str] | None) -> int:
         """Put dead letters and failed deliveries (``notice@target``) back; None = all of them."""

@@ -143,4 +143,9 @@ def self_link(item: Mapping[str, Any]) -> str:
 
 def is_number(value: object) -> bool:
     """A finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # whole numbers of over 308 digits
+        return False

@@ -18,6 +18,7 @@ from registry.detection import DetectionSettings
 from registry.events import Event, PassFound, RegistryRef, pass_found
 from registry.grid import Grid, area_grid
 from registry.log import bound, get_logger
+from registry.metrics import observe
 from registry.models import Area, Pass, Scene, Sensor
 from registry.snapshots import store_snapshot
 from registry.store import Store
@@ -114,6 +115,8 @@ class Issuer:
         events = self._events(place, ordered, timeline.values())
         published = self.store.record_passes(events, lane=lane)
         self.counts.published += published
+        for one in changed if lane is Lane.LIVE else ():
+            observe("groundwatch_seen_age_seconds", (self.now() - one.acquired).total_seconds())
         with bound(area=place.area.id):
             log.info("passes recorded", passes=len(events), published=published)
 

@@ -32,17 +32,24 @@ class ItemProblem:
 
 def read_item(item: object, *, profile: Profile, collection: CollectionProfile) -> Scene | ItemProblem:
     """The item as a Scene, or why it cannot be one. Never raises, whatever the item holds."""
-    name = str(item.get("id", "without id"))[:120] if isinstance(item, Mapping) else "without id"
+    name = str(item.get("id", "without id")) if isinstance(item, Mapping) else "without id"
     try:
-        return _scene(item, profile, collection)
+        scene = _scene(item, profile, collection)
+        scene.model_dump_json()  # half a surrogate pair can be read, but neither stored nor sent
+        return scene
     except NotUsableError as exc:
         reason = str(exc)
     except ValidationError as exc:
         first = exc.errors()[0]
         reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as exc:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
         reason = f"malformed ({type(exc).__name__}: {exc})"
-    return ItemProblem(profile.name, collection.id, name, " ".join(reason.split())[:400])
+    return ItemProblem(profile.name, collection.id, _line(name, 120), _line(reason, 400))
+
+
+def _line(text: str, chars: int) -> str:
+    """What a stranger wrote, as one line that every log can hold."""
+    return " ".join(text.split())[:chars].encode(errors="replace").decode()
 
 
 def updated_time(item: Mapping[str, Any], collection: CollectionProfile) -> datetime | None:

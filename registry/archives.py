@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -39,7 +40,7 @@ def unpack(path: Path, folder: Path) -> list[Path]:
         raise InputError(
             f"{path}: zip file cannot be read ({exc}); pack it without password as plain zip"
         ) from exc
-    except (EOFError, OSError, ValueError) as exc:
+    except (EOFError, OSError, ValueError, zlib.error) as exc:
         raise InputError(f"{path}: zip file cannot be unpacked ({exc}); get it again") from exc
 
 

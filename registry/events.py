@@ -6,6 +6,7 @@ Golden files in tests/golden pin the wire form of every version.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -140,16 +141,28 @@ class Event(Value):
             raise Reject(f"event has {len(raw)} bytes, at most {MAX_EVENT_BYTES} are read")
         try:
             plain: Any = json.loads(raw, parse_constant=_refuse_constant)
+            if _HALF_PAIR.search(raw):
+                json.dumps(plain, ensure_ascii=False).encode()
             kind = _TYPES[plain["type"]]
             return cls.model_validate({**plain, "data": kind.model_validate(plain["data"])})
         except KeyError as exc:
-            raise Reject(f"event has no or an unknown {exc}; known types: {sorted(_TYPES)}") from exc
+            what = _short(repr(exc.args[0]))
+            raise Reject(f"event has no or an unknown {what}; known types: {sorted(_TYPES)}") from exc
         except ValidationError as exc:
             first = exc.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise Reject(f"event is not valid at {where or 'top'}: {first['msg']}") from exc
-        except (ValueError, TypeError, AttributeError, RecursionError) as exc:
-            raise Reject(f"event is not a CloudEvents JSON object: {exc}") from exc
+            where = _short(".".join(str(part) for part in first["loc"]))
+            raise Reject(f"event is not valid at {where or 'top'}: {_short(first['msg'])}") from exc
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+            raise Reject(f"event is not a CloudEvents JSON object: {_short(str(exc))}") from exc
+
+
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Where half of a surrogate pair may stand escaped: text that can be read and never written again."""
+
+
+def _short(text: str) -> str:
+    """What a stranger wrote, as one line of a length to be read."""
+    return " ".join(text.split())[:500]
 
 
 def _refuse_constant(name: str) -> float:

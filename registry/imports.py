@@ -147,6 +147,11 @@ def _read_table(path: Path, *, crs: str | None, layer: str | None) -> Table:
         notes += encoding_notes + crs_notes
     notes += [text for warning in said if (text := _worth_saying(str(warning.message)))]
     attributes = frame.drop(columns=frame.geometry.name)
+    twice = attributes.columns.duplicated()
+    notes += [
+        f"column {str(name)[:60]!r} stands twice; the first is read" for name in attributes.columns[twice]
+    ]
+    attributes = attributes.loc[:, ~twice]
     records = [
         {str(key): json_ready(value) for key, value in record.items()}
         for record in attributes.to_dict("records")
@@ -174,7 +179,7 @@ _DEALT_WITH = ("non conformant file extension", "Several features with id", "Cou
 
 def _worth_saying(text: str) -> str:
     """A library's warning as a note, without its advice to programmers; empty for what is dealt with here."""
-    line = " ".join(text.split()).partition(". To ")[0]
+    line = " ".join(text.split()).partition(". To ")[0][:300]
     return "" if any(part in line for part in _DEALT_WITH) else line
 
 

@@ -56,9 +56,21 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             ("stage",),
             _WORK_S,
         ),
+        "groundwatch_seen_age_seconds": Metric(
+            Kind.HISTOGRAM,
+            "Age of a live pass, since it was acquired, when ingest recorded it.",
+            (),
+            tuple(days * _DAY_S for days in _AGE_S),
+        ),
         "groundwatch_found_age_seconds": Metric(
             Kind.HISTOGRAM,
             "Age of a pass, since it was acquired, when what it changed was published.",
+            (),
+            tuple(days * _DAY_S for days in _AGE_S),
+        ),
+        "groundwatch_told_age_seconds": Metric(
+            Kind.HISTOGRAM,
+            "Age of a live pass, since it was acquired, when a notice that it led to was delivered.",
             (),
             tuple(days * _DAY_S for days in _AGE_S),
         ),

@@ -157,3 +157,32 @@ def m005_notices(db: Database) -> None:
         strict=True,
     )
     db.table("deliveries").create_index(["status", "not_before"])
+
+
+@steps()
+def m006_times(db: Database) -> None:
+    """When each revision of a pass got how far, and which pass led to a notice."""
+    db.table("pass_times").create(
+        {
+            "area_id": str,
+            "pass_id": str,
+            "revision": int,
+            "lane": str,
+            "published": str,
+            "seen": str,
+            "inferred": str,
+        },
+        pk=("area_id", "pass_id", "revision"),
+        not_null=["lane", "seen"],
+        strict=True,
+    )
+    db.table("pass_times").create_index(["seen"])
+    db.table("pass_times").create_index(["inferred"])
+    db.table("notice_times").create(
+        {"notice_id": str, "area_id": str, "pass_id": str, "revision": int},
+        pk="notice_id",
+        not_null=["area_id", "pass_id", "revision"],
+        foreign_keys=[("notice_id", "notices", "id")],
+        strict=True,
+    )
+    db.table("notice_times").create_index(["area_id", "pass_id", "revision"])

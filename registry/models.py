@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -221,6 +221,20 @@ class Pass(Value):
     def name(self) -> str:
         """Sortable and unique within the area: ``20200801T092000_<id8>_r001``."""
         return f"{self.acquired:%Y%m%dT%H%M%S}_{self.id[:8]}_r{self.revision:03d}"
+
+    @property
+    def published(self) -> datetime | None:
+        """When the provider put or changed the newest of its scenes, as far as their versions are times."""
+        return max(filter(None, (_moment(scene.version) for scene in self.scenes)), default=None)
+
+
+def _moment(version: str) -> datetime | None:
+    """The version of a scene as a time; None where it is none, or names no time zone."""
+    try:
+        moment = datetime.fromisoformat(version)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def pass_id(area_id: str, key: str) -> str:

@@ -2,7 +2,7 @@
 
 One public method is one transaction. Any number of processes on one host may open the file; the
 local bus keeps its table in it too, so that a pass and its event are recorded together or not at
-all. The parts are in store_places, store_passes, store_incidents and store_notices.
+all. The parts are in store_places, store_passes, store_incidents, store_notices and store_times.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from registry.store_incidents import Incidents
 from registry.store_notices import Notices
 from registry.store_passes import Passes
 from registry.store_places import Places
+from registry.store_times import Latencies
 from registry.stored import ImportCounts, Issued, StoredIncident, StoreStatus
 
 __all__ = ["ImportCounts", "Issued", "Store", "StoreStatus", "StoredIncident", "open_store"]
 
 
-class Store(Places, Passes, Incidents, Notices):
+class Store(Places, Passes, Incidents, Notices, Latencies):
     """The whole store; a context manager that closes it."""
 
     def __enter__(self) -> Store:

@@ -9,8 +9,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from registry.errors import NotFound
+from registry.events import ChangeFound
 from registry.models import DeliveryRecord, DeliveryStatus, Notice
 from registry.store_base import StoreBase, text_of
+from registry.store_times import note_led_by
 from registry.values import utc_text
 
 _RECORD = "SELECT d.notice_id, d.target, d.status, d.attempts, d.error, d.not_before, d.delivered"
@@ -30,12 +32,17 @@ class Notices(StoreBase):
             return {thread: Notice.model_validate_json(content) for thread, content in rows}
 
     def add_notices(
-        self, notices: Sequence[Notice], targets: Sequence[str] | Mapping[str, Sequence[str]]
+        self,
+        notices: Sequence[Notice],
+        targets: Sequence[str] | Mapping[str, Sequence[str]],
+        *,
+        led_by: ChangeFound | None = None,
     ) -> int:
         """Record notices, and a pending delivery of each to its targets; how many were new.
 
         ``targets`` are the same for all, or those of each notice id. A notice that was recorded before
         (its id names the step from what was told to what is told) changes nothing, whatever the targets.
+        ``led_by`` is the change they tell of, for the ledger of latencies.
         """
         added = 0
         with self._writing() as db:
@@ -44,6 +51,8 @@ class Notices(StoreBase):
                     added += 1
                     wanted = targets.get(notice.id, ()) if isinstance(targets, Mapping) else targets
                     _insert_deliveries(db, notice.id, wanted)
+                    if led_by is not None:
+                        note_led_by(db, notice.id, led_by)
         return added
 
     def notice(self, notice_id: str) -> Notice:

@@ -13,6 +13,7 @@ from registry.errors import InputError
 from registry.events import ChangeFound, Event, PassFound
 from registry.models import Pass, Sensor
 from registry.store_base import StoreBase, text_of
+from registry.store_times import note_seen
 from registry.stored import Issued
 from registry.values import utc_text
 
@@ -34,6 +35,7 @@ class Passes(StoreBase):
             for event in events:
                 if isinstance(event.data, PassFound):
                     _remember(db, event.data)
+                    note_seen(db, event.data.pass_, at=self._now(), lane=lane)
                 elif isinstance(event.data, ChangeFound):
                     raise InputError(f"event {event.id} is a {event.type}; only detectors publish those")
             return sum(enqueue(db.conn, Topic.PASSES, event, self._now(), lane=lane) for event in events)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from registry.models import Incident, IncidentStatus, Review
+from registry.bus import Lane
+from registry.models import Incident, IncidentStatus, NoticeKind, Review
 from registry.values import UtcDatetime, Value
 
 
@@ -27,6 +28,38 @@ class Issued(NamedTuple):
     partner_revision: int | None
     settings_digest: str
     """Empty where the area's outline changed since: the pass wants issuing again."""
+
+
+class Times(Value):
+    """When one revision of a pass, or a notice that it led to, got how far; null = not yet, or not known."""
+
+    area_id: str
+    pass_id: str
+    revision: int
+    lane: Lane
+    sensed: UtcDatetime
+    """When the satellite took it."""
+    published: UtcDatetime | None
+    """When the provider put the newest of its scenes there, as far as its items say."""
+    seen: UtcDatetime
+    """When ingest recorded it and its event."""
+    inferred: UtcDatetime | None
+    """When a detector published what it led to."""
+    notice: NoticeKind | None
+    target: str | None
+    confirmed: UtcDatetime | None
+    """When it was decided that people are to be told."""
+    delivered: UtcDatetime | None
+    """When the target took the message."""
+
+
+class Flow(Value):
+    """Passes over some time."""
+
+    seen: int
+    """Came in, each revision counted."""
+    inferred: int
+    """Were worked off."""
 
 
 class StoredIncident(Value):

@@ -40,7 +40,10 @@ def stable_id(*parts: object) -> str:
 def _as_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; write it with one, such as Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(f"{moment.isoformat()} lies outside the years 1 to 9999 in UTC; mend it") from exc
 
 
 def utc_text(moment: datetime) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from groundwatch.commands.latency import times_row
 from groundwatch.console import Command, Group, Options, pass_options, show_rows, show_value
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def status(options: Options) -> None:
         return
     areas = found.pop("by_area")
     queues = found.pop("queues")
+    alarms = found.pop("alarms")
     show_value(options, found)
+    for alarm in alarms:
+        click.echo(f"ALARM: {alarm}")
     click.echo()
     show_rows(options, queues, empty="")
     click.echo()
@@ -96,7 +100,9 @@ def incident_show(options: Options, incident_id: str) -> None:
     with options.app() as app:
         stored = app.store.incident(incident_id)
         if options.as_json:
-            show_value(options, {**stored.model_dump(mode="json"), "notices": _notices(app, stored)})
+            show_value(
+                options, {**stored.model_dump(mode="json"), "notices": _plain_times(_notices(app, stored))}
+            )
             return
         _show_incident(options, app, stored)
 
@@ -110,10 +116,17 @@ def _notices(app: App, stored: StoredIncident) -> list[dict[str, Any]]:
             "delivery": record.status.value,
             "attempts": record.attempts,
             "error": record.error,
+            "times": times.get(record.target),
         }
         for notice in app.store.notices(incident_id=stored.incident.id)
+        for times in [{one.target: one for one in app.store.notice_times(notice.id)}]
         for record in app.store.deliveries(notice_id=notice.id)
     ]
+
+
+def _plain_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, as JSON can hold them."""
+    return [{**row, "times": row["times"] and row["times"].model_dump(mode="json")} for row in rows]
 
 
 def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
@@ -135,7 +148,16 @@ def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
         click.echo("\ngrowth")
         show_rows(options, [step.model_dump(mode="json") for step in incident.growth], empty="")
     click.echo("\nnotices")
-    show_rows(options, _notices(app, stored), empty="nobody was told yet")
+    notices = _notices(app, stored)
+    shown = [{name: value for name, value in row.items() if name != "times"} for row in notices]
+    show_rows(options, shown, empty="nobody was told yet")
+    timed = [row for row in notices if row["times"]]
+    if timed:
+        click.echo("\nhow long after the satellite passed")
+        rows = [
+            {"notice": row["notice"], "target": row["target"], **times_row(row["times"])} for row in timed
+        ]
+        show_rows(options, rows, empty="")
 
 
 def _share(share: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from tests.services.mail import MailServer, mail_server
 PATIENCE_S = 3_600.0
 """Longest wait for a fleet to get through."""
 
+LOOK_S = 3.0
+"""Seconds between two looks at the fleet: each lists all its blobs, which the store's server pays for."""
+
 CONFIG = """
 data: data
 providers:
@@ -240,7 +243,7 @@ class _Seen:
         while self.rows() < rows:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self._rows} ledger rows after {PATIENCE_S} s, {rows} were awaited")
-            time.sleep(1.0)
+            time.sleep(LOOK_S)
 
     def wait_until(self, is_reached: Callable[[Progress], bool]) -> None:
         """Until it is so twice in a row."""
@@ -248,7 +251,7 @@ class _Seen:
         while held < 2:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the fleet did not get through in {PATIENCE_S} s")
-            time.sleep(2.0)
+            time.sleep(LOOK_S)
             self.rows()
             try:
                 now = progress_of(self._app)
