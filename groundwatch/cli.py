@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from groundwatch.commands import demo, files, places, running, setup, watching
+from groundwatch.commands import demo, files, latency, places, running, setup, training, watching
 from groundwatch.console import Group, Options
 from registry.errors import GroundwatchError
 
@@ -24,7 +24,7 @@ def cli() -> None:
     """
 
 
-for module in (setup, places, running, watching, files, demo):
+for module in (setup, places, running, watching, latency, files, training, demo):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -1,0 +1,1 @@
+"""Training plans that ship with groundwatch."""

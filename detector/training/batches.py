@@ -1,0 +1,271 @@
+"""Crops out of a cache and what they are asked: whole numbers in, network input and targets out.
+
+All chance comes from numbers that name the step (seed, epoch, step), so a training that goes on after a
+kill draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detector.inputs import DARK, FAINT, Normalisation, Reference
+from detector.plans import Head
+from detector.training.cache import DARKEST, FAINTEST, STEPS_PER_DB, STEPS_PER_REFLECTANCE, Cache, Entry
+from detector.training.plan import CHANGE_HEAD, Task, TrainingPlan
+from registry.chips import BIT, CHANNELS, UNKNOWN, Component, class_codes
+from registry.models import S2_BANDS
+
+OPTICAL = len(S2_BANDS)
+IGNORED = 255
+"""Code of a pixel that teaches nothing."""
+LIMIT = 8.0
+"""Normalised values are cut at this, as in detector.inputs."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run turns chips into input and targets; the same in training, validation and calibration."""
+
+    task: Task
+    bands: tuple[str, ...]
+    heads: tuple[Head, ...]
+    normalisation: Normalisation
+
+    @property
+    def channels(self) -> list[int]:
+        """Positions of the bands in a chip."""
+        return [CHANNELS.index(name) for name in self.bands]
+
+
+def recipe_of(plan: TrainingPlan, run: str, normalisation: Normalisation) -> Recipe:
+    """The recipe of a run."""
+    return Recipe(plan.runs[run].task, plan.bands_of(run), plan.heads_of(run), normalisation)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded crops."""
+
+    pixels: Tensor
+    """(n, dates, 14, s, s) int32, encoded as in the cache."""
+    targets: Mapping[str, Tensor]
+    """Per head (n, s, s) int64 class codes; 255 = teaches nothing."""
+    hidden: Mapping[str, Tensor]
+    """Per head (n, classes) bool: classes nobody looked for, so that background may be one of them."""
+    medians: Tensor
+    """(n, dates, 14) median logarithm of each whole chip; NaN = no data."""
+
+    def truth(self, head: str) -> Tensor:
+        """The targets that an answer can be checked against: where some labels were not looked for,
+        background is none.
+        """
+        codes = self.targets[head]
+        unsure = self.hidden[head].any(dim=1)[:, None, None] & (codes == 0)
+        return torch.where(unsure, IGNORED, codes)
+
+    def to(self, device: torch.device) -> Batch:
+        """On a device."""
+        return Batch(
+            self.pixels.to(device, non_blocking=True),
+            {name: one.to(device, non_blocking=True) for name, one in self.targets.items()},
+            {name: one.to(device, non_blocking=True) for name, one in self.hidden.items()},
+            self.medians.to(device, non_blocking=True),
+        )
+
+
+class Crops:
+    """Draws batches out of a cache."""
+
+    def __init__(self, cache: Cache, recipe: Recipe, numbers: Sequence[int] | None = None) -> None:
+        self.cache = cache
+        self.recipe = recipe
+        self.numbers = tuple(range(len(cache.entries)) if numbers is None else numbers)
+        self._tables = {head.name: code_table(head) for head in recipe.heads if head != CHANGE_HEAD}
+        self._hidden = {
+            head.name: np.stack([hidden_classes(head, entry) for entry in cache.entries])
+            for head in recipe.heads
+        }
+        self._medians = np.array(
+            [
+                [[np.nan if one is None else one for one in date] for date in entry.medians]
+                for entry in cache.entries
+            ],
+            np.float32,
+        )
+
+    def draw(self, rng: np.random.Generator, batch: int, crop: int) -> Batch:
+        """Random crops, turned and mirrored."""
+        picked = rng.choice(self.numbers, size=batch, replace=len(self.numbers) < batch)
+        room = self.cache.size - crop
+        if room < 0:
+            raise ValueError(f"crops of {crop} px do not fit chips of {self.cache.size} px")
+        corners = rng.integers(0, room + 1, size=(batch, 2))
+        turns = rng.integers(0, 8, size=batch)
+        return self._gather(
+            [
+                (int(n), (int(t), int(left)), int(turn))
+                for n, (t, left), turn in zip(picked, corners, turns, strict=True)
+            ],
+            crop,
+        )
+
+    def whole(self, batch: int) -> list[tuple[tuple[int, ...], Batch]]:
+        """All chips in order, whole; batches with the numbers of their chips. Made when asked for."""
+        return list(self.iterate(batch))
+
+    def iterate(self, batch: int) -> Iterator[tuple[tuple[int, ...], Batch]]:
+        """All chips in order, whole, with their numbers."""
+        for start in range(0, len(self.numbers), batch):
+            picked = self.numbers[start : start + batch]
+            yield picked, self._gather([(number, (0, 0), 0) for number in picked], self.cache.size)
+
+    def _gather(self, jobs: Sequence[tuple[int, tuple[int, int], int]], crop: int) -> Batch:
+        pixels, labels, change = [], [], []
+        for number, (top, left), turn in jobs:
+            window = (..., slice(top, top + crop), slice(left, left + crop))
+            pixels.append(turned(self.cache.pixels[number][window], turn))
+            labels.append(turned(self.cache.labels[number, -1][window], turn))
+            if self.cache.change is not None:
+                change.append(turned(self.cache.change[number][window], turn))
+        numbers = [number for number, _, _ in jobs]
+        stacked = np.stack(pixels).astype(np.int32)
+        stacked = stacked.reshape(len(jobs), -1, len(CHANNELS), crop, crop)
+        medians = self._medians[numbers]
+        if self.recipe.task is Task.SEGMENT:
+            # Pairs serve too: their later date is segmented, the earlier one is its history.
+            stacked = stacked[:, -1:]
+        bits = np.stack(labels)
+        targets = {
+            name: torch.from_numpy(table[bits].astype(np.int64)) for name, table in self._tables.items()
+        }
+        if CHANGE_HEAD in self.recipe.heads:
+            targets[CHANGE_HEAD.name] = torch.from_numpy(np.stack(change).astype(np.int64))
+        return Batch(
+            pixels=torch.from_numpy(stacked),
+            targets=targets,
+            hidden={name: torch.from_numpy(table[numbers]) for name, table in self._hidden.items()},
+            medians=torch.from_numpy(medians),
+        )
+
+
+def turned(array: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
+    """One of the eight symmetries of the square, over the last two axes."""
+    if turn >= 4:
+        array = np.swapaxes(array, -1, -2)
+    return np.rot90(array, turn % 4, axes=(-2, -1))
+
+
+def code_table(head: Head) -> NDArray[np.uint8]:
+    """Label bits -> class code, for every sum of bits."""
+    every = np.arange(65_536, dtype=np.uint32).astype(np.uint16)
+    return class_codes(every, [Component(label) for label in head.labels])
+
+
+def hidden_classes(head: Head, entry: Entry) -> NDArray[np.bool_]:
+    """(classes,) True for labels that whoever labelled did not look for; never for background."""
+    if head == CHANGE_HEAD:
+        return np.zeros(head.classes, np.bool_)
+    return np.array([False, *(Component(label) not in entry.known for label in head.labels)])
+
+
+def physical(pixels: Tensor) -> Tensor:
+    """(..., 14, s, s) encoded -> float32 reflectance and dB; NaN = no data."""
+    values = pixels.to(torch.float32)
+    optical = values[..., :OPTICAL, :, :] / float(STEPS_PER_REFLECTANCE) + float(DARKEST)
+    radar = values[..., OPTICAL:, :, :] / float(STEPS_PER_DB) + float(FAINTEST)
+    joined = torch.cat([optical, radar], dim=-3)
+    return torch.where(pixels == 0, torch.nan, joined)
+
+
+def network_batch(values: Tensor, medians: Tensor, recipe: Recipe) -> Tensor:
+    """(n, dates, 14, s, s) reflectance and dB -> (n, dates x bands, s, s), as detector.inputs has it.
+
+    The reference is the training mean, the image's own median, or that of the earlier date (of the only
+    date's history where the chip is one of a pair). What has no reference is not seen.
+    """
+    norm = recipe.normalisation
+    channels = recipe.channels
+    logs = logarithms(values)[:, :, channels]
+    mean = torch.tensor([norm.mean[name] for name in recipe.bands], device=values.device)
+    spread = torch.tensor([norm.spread[name] for name in recipe.bands], device=values.device)
+    if norm.reference is Reference.FIXED:
+        zero = mean.expand(values.shape[0], values.shape[1], -1)
+    elif norm.reference is Reference.RELATIVE:
+        zero = medians[:, -values.shape[1] :, channels]
+    else:
+        zero = medians[:, :1, channels].expand(-1, values.shape[1], -1)
+    scaled = (logs - zero[..., None, None]) / spread[:, None, None]
+    return torch.nan_to_num(scaled.clamp(-LIMIT, LIMIT), nan=0.0).flatten(1, 2)
+
+
+def logarithms(values: Tensor) -> Tensor:
+    """ln(reflectance + DARK) and dB, not below their floors."""
+    optical = torch.log(values[..., :OPTICAL, :, :].clamp(min=0.0) + float(DARK))
+    floor = 10.0 * float(np.log10(FAINT))
+    return torch.cat([optical, values[..., OPTICAL:, :, :].clamp(min=floor)], dim=-3)
+
+
+def fit_normalisation(
+    cache: Cache,
+    bands: Sequence[str],
+    reference: Reference,
+    *,
+    numbers: Sequence[int] | None = None,
+    sample: int = 256,
+) -> Normalisation:
+    """Mean and spread of the logarithm per band over every third pixel of some chips, all dates.
+
+    Where the reference is not fixed the spread is that of the difference to it.
+    """
+    chosen = list(range(len(cache.entries)) if numbers is None else numbers)
+    chosen = chosen[:: max(1, len(chosen) // sample)]
+    thin = np.stack([cache.pixels[number][:, ::3, ::3] for number in chosen]).astype(np.int32)
+    encoded = torch.from_numpy(thin).reshape(len(chosen), -1, len(CHANNELS), *thin.shape[-2:])
+    logs = logarithms(physical(encoded)).numpy()
+    medians = np.array(
+        [[[np.nan if v is None else v for v in date] for date in cache.entries[n].medians] for n in chosen],
+        np.float32,
+    )
+    mean = np.nanmean(logs, axis=(0, 1, 3, 4))
+    if reference is Reference.RELATIVE:
+        logs = logs - medians[..., None, None]
+    elif reference is Reference.HISTORY:
+        logs = logs - medians[:, :1, :, None, None]
+    spread = np.nanstd(logs, axis=(0, 1, 3, 4))
+    order = [CHANNELS.index(name) for name in bands]
+    return Normalisation(
+        reference=reference,
+        mean={name: round(float(mean[at]), 5) for name, at in zip(bands, order, strict=True)},
+        spread={name: round(max(float(spread[at]), 1e-3), 5) for name, at in zip(bands, order, strict=True)},
+    )
+
+
+def class_shares(
+    cache: Cache, heads: Sequence[Head], numbers: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Per head, the share of each class among the pixels that teach it."""
+    found = {}
+    for head in heads:
+        total = np.zeros(head.classes)
+        for number in numbers:
+            entry = cache.entries[number]
+            total += _class_counts(head, entry, cache.size**2)
+        found[head.name] = total / max(total.sum(), 1.0)
+    return found
+
+
+def _class_counts(head: Head, entry: Entry, pixels: int) -> NDArray[np.float64]:
+    if head == CHANGE_HEAD:
+        return np.array(entry.counts[: head.classes], np.float64)
+    components = list(BIT)
+    labels = np.array([entry.counts[components.index(Component(label))] for label in head.labels], np.float64)
+    return np.concatenate([[max(pixels - entry.counts[-1] - labels.sum(), 0.0)], labels])
+
+
+assert UNKNOWN == 1 << 15

@@ -1,0 +1,68 @@
+"""Cross-entropy and soft Dice per head; what nobody knows teaches nothing.
+
+Where a labeller did not look for some labels of a head, background may be any of these: their probability
+counts as background's (partial labels; Cour et al. 2011), so that half a label set still teaches its half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from detector.training.batches import IGNORED, Batch
+from detector.training.plan import Loss
+
+NOTHING = -1e4
+"""Logit of a class that is left out; finite, so that its gradient is 0 and not NaN."""
+
+
+def total_loss(
+    outputs: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, Tensor], settings: Loss
+) -> Tensor:
+    """Mean over the heads."""
+    parts = [
+        head_loss(logits.float(), batch.targets[name], batch.hidden[name], weights[name], settings)
+        for name, logits in outputs.items()
+    ]
+    return torch.stack(parts).mean()
+
+
+def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, settings: Loss) -> Tensor:
+    """Of (n, classes, h, w) logits and (n, h, w) codes; 0 where no pixel teaches."""
+    if bool(hidden.any()):
+        logits = merged(logits, hidden)
+    # With every label hidden all probability is background's: nothing is taught, and Dice must not see it.
+    taught = ~hidden[:, 1:].all(dim=1)
+    codes = torch.where(taught[:, None, None], codes, IGNORED)
+    seen = codes != IGNORED
+    if not bool(seen.any()):
+        return logits.sum() * 0.0
+    entropy = functional.cross_entropy(logits, codes, weight=weights, ignore_index=IGNORED)
+    if settings.dice == 0.0:
+        return entropy
+    return entropy + settings.dice * soft_dice(logits, codes, seen)
+
+
+def merged(logits: Tensor, hidden: Tensor) -> Tensor:
+    """Logits whose background takes over the classes nobody looked for."""
+    masked = hidden[:, :, None, None]
+    joins = hidden.clone()
+    joins[:, 0] = True
+    background = torch.logsumexp(torch.where(joins[:, :, None, None], logits, NOTHING), dim=1, keepdim=True)
+    return torch.cat([background, torch.where(masked, NOTHING, logits)[:, 1:]], dim=1)
+
+
+def soft_dice(logits: Tensor, codes: Tensor, seen: Tensor) -> Tensor:
+    """1 - mean Dice over the labels that the batch holds; background is left out."""
+    chances = torch.softmax(logits, dim=1)[:, 1:] * seen[:, None]
+    labels = torch.arange(1, logits.shape[1], device=logits.device)[None, :, None, None]
+    truth = ((codes[:, None] == labels) & seen[:, None]).to(chances.dtype)
+    shared = (chances * truth).sum(dim=(0, 2, 3))
+    both = chances.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
+    present = truth.sum(dim=(0, 2, 3)) > 0
+    if not bool(present.any()):
+        return logits.sum() * 0.0
+    return 1.0 - (2.0 * shared[present] / both[present].clamp(min=1.0)).mean()

@@ -1,0 +1,106 @@
+"""The simulator as a source of chips: the one place where training and simulation meet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+
+from detector.training.material import Three
+from registry.chips import Chip, ChipPair
+from registry.errors import InputError
+from registry.values import digest
+from simulator.chips.recipe import HELD_OUT, SHIFTED, TRAIN, Recipe
+
+RECIPES: Mapping[str, Recipe] = {"train": TRAIN, "heldout": HELD_OUT, "shifted": SHIFTED}
+ABOUT: Mapping[str, str] = {
+    "train": "simulated chips",
+    "heldout": "simulated chips of other seeds and other climates",
+    "shifted": "simulated chips of other seeds, climates, spectra, generator family and atmosphere",
+}
+SEEDS: Mapping[str, int] = {"train": 0, "heldout": 1_000_003, "shifted": 2_000_003}
+"""Added to the seed, so that no two parts draw the same worlds."""
+TEST_SEEDS = 500_000
+"""Added for evaluation: worlds that neither training nor choosing has seen."""
+
+
+@dataclass(frozen=True)
+class SimulatedChips:
+    """Chips of one recipe and seed, in any number."""
+
+    recipe_name: str
+    seed: int
+    size: int = 256
+    mine_types: tuple[str, ...] = ()
+    """Restricts the recipe's; empty = all of them."""
+    materials: tuple[str, ...] = ()
+    """Likewise."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is drawn from."""
+        base = replace(RECIPES[self.recipe_name], size=self.size)
+        return replace(
+            base,
+            mine_types=self.mine_types or base.mine_types,
+            materials=self.materials or base.materials,
+        )
+
+    @property
+    def key(self) -> str:
+        """Digest of recipe, seed and the simulator's own code."""
+        recipe = {
+            one.name: getattr(self.recipe, one.name) for one in fields(Recipe) if one.name != "backdrops"
+        }
+        return digest({"recipe": recipe, "seed": self.seed, "code": code_digest()})
+
+    @property
+    def about(self) -> str:
+        """What these chips are."""
+        return f"{ABOUT[self.recipe_name]} (seed {self.seed})"
+
+    @property
+    def count(self) -> None:
+        """As many as are asked for."""
+        return
+
+    def chip(self, index: int) -> Chip:
+        """The chip of that number."""
+        from simulator.chips.make import make_chip
+
+        return make_chip(self.seed, index, self.recipe)
+
+    def pair(self, index: int) -> ChipPair:
+        """The pair of that number."""
+        from simulator.chips.make import make_pair
+
+        return make_pair(self.seed, index, self.recipe)
+
+
+def simulated(name: str, seed: int, *, size: int = 256) -> SimulatedChips:
+    """Chips of a recipe by name. Raises InputError for an unknown one."""
+    if name not in RECIPES:
+        raise InputError(f"recipe {name!r} is not known; use one of {', '.join(RECIPES)}")
+    return SimulatedChips(name, seed + SEEDS[name], size)
+
+
+def simulated_three(seed: int, *, size: int = 256) -> Three:
+    """Training, shifted and held-out worlds of a seed."""
+    return Three(*(simulated(name, seed, size=size) for name in ("train", "shifted", "heldout")))
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over the simulator's files: a chip made by other code is another chip."""
+    import registry.chips
+    import simulator
+
+    folder = Path(simulator.__file__).parent
+    files = [path for path in sorted((folder / "chips").rglob("*")) if path.is_file()]
+    total = hashlib.sha256(Path(registry.chips.__file__).read_bytes())
+    for path in files:
+        if "__pycache__" not in path.parts:
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
