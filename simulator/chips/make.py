@@ -28,11 +28,16 @@ CLOUDY_SHARE = 0.35
 
 def make_chip(seed: int, index: int, recipe: Recipe = TRAIN) -> Chip:
     """Chip ``index`` of the world ``seed``."""
-    rng = np.random.default_rng([seed, index, _WHEN])
-    years, day = float(rng.uniform(0.0, WORLD_YEARS)), _day(rng, seed, index, recipe)
-    ground = compose(seed, index, recipe, years=years, day=day)
+    ground, day = draw_ground(seed, index, recipe)
     shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day)
     return _on_land(shot, ground, seed, index, 0, recipe)
+
+
+def draw_ground(seed: int, index: int, recipe: Recipe) -> tuple[Ground, int]:
+    """The place of chip ``index`` at a time of its life, and the day of the year of the look at it."""
+    rng = np.random.default_rng([seed, index, _WHEN])
+    years, day = float(rng.uniform(0.0, WORLD_YEARS)), _day(rng, seed, index, recipe)
+    return compose(seed, index, recipe, years=years, day=day), day
 
 
 def make_pair(seed: int, index: int, recipe: Recipe = TRAIN) -> ChipPair:

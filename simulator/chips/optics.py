@@ -22,7 +22,7 @@ NATIVE_PX = {
 }
 """Pixels of 10 m along one side of a band's own pixel."""
 
-_BLUR: Mapping[int, float] = {1: 0.53, 2: 0.85, 6: 1.5}
+_BLUR: Mapping[int, float] = {1: 0.53, 2: 1.0, 6: 1.8}
 """Gaussian width of the optics in 10 m pixels, before the detector averages: MTF about .25 at Nyquist."""
 
 OFFSETS = {"02.14": 0, "05.09": -1000}

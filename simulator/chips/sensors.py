@@ -24,7 +24,7 @@ from simulator.chips.palette import Float32
 from simulator.chips.recipe import Recipe
 from simulator.chips.speckle import RadarPass, draw_pass, see
 from simulator.chips.spectra import KINDS, Season, look
-from simulator.chips.texture import BANK, DB, bank, grains, matrix_of
+from simulator.chips.texture import BANK, DB, TEXTURES, bank, grains, matrix_of
 
 _PLACE, _LOOK = 101, 103
 """Streams of random numbers: what stays at a place, what is of one look."""
@@ -132,13 +132,20 @@ def paint(
     seed: int,
     index: int,
 ) -> Float32:
-    """(14, size, size) reflectance and gamma0 of the ground itself, each layer over those before it."""
+    """(14, size, size) reflectance and gamma0 of the ground itself, each layer over those before it.
+
+    From the top layer down, so that what is covered is never worked out.
+    """
     size = ground.size
     canvas = np.zeros((size * size, 14), np.float32)
+    free = np.ones(size * size, np.float32)
     row, column = place.texture
     fields = np.ascontiguousarray(bank()[row : row + size, column : column + size]).reshape(size * size, -1)
     shadow = min(max(0.75 + 0.35 / math.tan(math.radians(sun.elevation)), 0.85), 1.7)
-    for layer in ground.layers:
+    for layer in reversed(ground.layers):
+        seen = _visible(layer, free, size)
+        if seen.at.size == 0:
+            continue
         kind = KINDS[layer.material]
         base = look(layer.material, layer.variant, layer.age, season) + _draw(layer, seed, index)
         if kind.radar.smooth:
@@ -147,30 +154,37 @@ def paint(
         if kind.texture in ("canopy", "stands"):
             # Crowns throw longer shadows under a low sun.
             matrix[0, :12] *= np.float32(shadow)
-        _put(canvas, layer, size, fields, base, matrix)
+        new = _coloured(fields[seen.at], base, matrix)
+        if isinstance(seen.shade, np.ndarray) or seen.shade != 1.0:
+            new[:, :12] *= seen.shade
+        new *= seen.share[:, None]
+        canvas[seen.at] += new
+        free[seen.at] -= seen.share
     return np.ascontiguousarray(canvas.T).reshape(14, size, size)
 
 
-def _put(canvas: Float32, layer: Layer, size: int, fields: Float32, base: Float32, matrix: Float32) -> None:
-    """Paint one layer: ``canvas`` (pixels, 14) and ``fields`` (pixels, FIELDS) row by row of the ground."""
-    shades = not isinstance(layer.shade, float | int)
-    at = np.flatnonzero(layer.cover > 1e-3)
-    if at.size == canvas.shape[0]:
-        new = _coloured(fields, base, matrix)
-        cover, shade = layer.cover.reshape(-1, 1), np.reshape(layer.shade, (-1, 1))
-        here: slice | np.ndarray[tuple[int], np.dtype[np.intp]] = slice(None)
-    else:
-        width = layer.cover.shape[1]
-        here = at + (at // width) * (size - width) + (layer.top * size + layer.left)
-        new = _coloured(fields[here], base, matrix)
-        cover = layer.cover.ravel()[at][:, None]
-        shade = np.ravel(layer.shade)[at][:, None] if shades else np.reshape(layer.shade, (-1, 1))
-    if shades or layer.shade != 1.0:
-        new[:, :12] *= shade
-    if at.size and float(cover.min()) < 0.999:
-        old = canvas[here]
-        new = old + cover * (new - old)
-    canvas[here] = new
+@dataclass(frozen=True)
+class _Visible:
+    """The pixels of one layer that no later layer hides."""
+
+    at: np.ndarray[tuple[int], np.dtype[np.intp]]
+    """Flat index in the ground."""
+    share: Float32
+    """(pixels,) of each that shows this layer."""
+    shade: Float32 | float
+    """(pixels, 1) or one number."""
+
+
+def _visible(layer: Layer, free: Float32, size: int) -> _Visible:
+    inside = np.flatnonzero(layer.cover > 1e-3)
+    width = layer.cover.shape[1]
+    at = inside + (inside // width) * (size - width) + (layer.top * size + layer.left)
+    share = layer.cover.ravel()[inside] * free[at]
+    shows = share > 1e-3
+    if not shows.all():
+        inside, at, share = inside[shows], at[shows], share[shows]
+    shade = layer.shade
+    return _Visible(at, share, np.ravel(shade)[inside][:, None] if isinstance(shade, np.ndarray) else shade)
 
 
 def _coloured(noise: Float32, base: Float32, matrix: Float32) -> Float32:
@@ -186,10 +200,11 @@ def _draw(layer: Layer, seed: int, index: int) -> Float32:
     # A stretch of the bank of white noise is a far cheaper die than a generator of its own.
     start = key % (BANK * BANK - 32)
     normal = grains().ravel()[start : start + 17]
-    matrix = matrix_of(KINDS[layer.material].texture)
+    texture = KINDS[layer.material].texture
+    matrix = matrix_of(texture)
     found = np.float32(0.75) * normal[0] * matrix[1] + np.float32(0.9) * normal[1] * matrix[4]
     found[:12] += np.float32(0.012) * normal[3:15]
-    found[12:] = (np.float32(0.7) * normal[2] + np.float32(0.3) * normal[15:17]) * DB
+    found[12:] = np.float32(TEXTURES[texture].apart) * (normal[2] + np.float32(0.4) * normal[15:17]) * DB
     return np.asarray(found, np.float32)
 
 

@@ -20,7 +20,7 @@ from simulator.chips.plants import PLANTS
 from simulator.chips.texture import DB
 from simulator.chips.water import Water, reflectance
 
-FIELD = 0.68
+FIELD = 0.76
 """The ground against a dry, sieved sample of it: roughness, crust, sparse litter."""
 
 
@@ -212,7 +212,7 @@ def _crop(green: Float32, ripe: Float32, variant: float, season: Season) -> Floa
     phase = (season.year + variant) % 1.0
     leaf = _ramp(phase, 0.12, 0.30) - _ramp(phase, 0.46, 0.60)
     straw = _ramp(phase, 0.46, 0.60) - _ramp(phase, 0.80, 0.95)
-    tone = min(max(season.soil + 0.3 * math.sin(40.0 * variant), 0.0), 1.0)
+    tone = min(max(season.soil + 0.12 * math.sin(40.0 * variant), 0.0), 1.0)
     soil = _wetted(along(palette.SOIL, season.spectra, tone) * np.float32(FIELD), season.moisture)
     # Closed crops differ: a field's own density, from its variant.
     leaf *= 0.72 + 0.28 * math.sin(23.0 * variant) ** 2

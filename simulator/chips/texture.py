@@ -42,6 +42,8 @@ class Texture:
     """Coarse against medium."""
     radar: tuple[float, float, float]
     """dB of the local mean at fine, medium and coarse scale."""
+    apart: float = 0.8
+    """dB by which objects of the kind differ: a field's crop and furrows."""
 
     def matrix(self) -> Float32:
         """(FIELDS, 14): what each field of the bank adds to ln(reflectance) and ln(gamma0)."""
@@ -50,8 +52,8 @@ class Texture:
         for row, (one, two) in enumerate(zip(*self._strengths(), strict=True)):
             found[row, :12], found[3 + row, :12] = one * first, two * second
             # VV and VH rise and fall together (measured correlation .45 to .9 of the local means).
-            found[row, 12:] = self.radar[row] * DB * np.array([0.75, 0.75])
-            found[3 + row, 12:] = self.radar[row] * DB * np.array([0.5, -0.4])
+            found[row, 12:] = self.radar[row] * DB * np.array([0.9, 0.9])
+            found[3 + row, 12:] = self.radar[row] * DB * np.array([0.35, -0.3])
         return np.asarray(found, np.float32)
 
     def _strengths(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -61,19 +63,19 @@ class Texture:
 TEXTURES: Mapping[str, Texture] = {
     # [Brazil trees] closed canopy.
     "canopy": Texture(
-        (0.080, 0.086, 0.068, 0.109, 0.063, 0.025, 0.022, 0.022, 0.020, 0.020, 0.051, 0.080),
-        (-0.008, -0.010, 0.023, -0.038, 0.019, 0.061, 0.064, 0.074, 0.060, 0.060, 0.006, -0.018),
-        (1.25, 1.0),
+        (0.058, 0.064, 0.052, 0.082, 0.048, 0.021, 0.019, 0.020, 0.018, 0.018, 0.040, 0.062),
+        (-0.006, -0.008, 0.018, -0.030, 0.015, 0.050, 0.053, 0.061, 0.050, 0.050, 0.005, -0.014),
+        (1.35, 1.0),
         (1.0, 0.7),
-        (0.4, 0.5, 0.5),
+        (0.2, 0.3, 0.35),
     ),
     # [Chile, Denmark trees] stands of different height, edges, shade.
     "stands": Texture(
-        (0.130, 0.150, 0.171, 0.176, 0.153, 0.117, 0.114, 0.137, 0.114, 0.110, 0.103, 0.100),
-        (-0.060, -0.074, -0.040, -0.100, 0.015, 0.076, 0.086, 0.079, 0.085, 0.080, 0.010, -0.022),
-        (1.1, 0.8),
+        (0.100, 0.115, 0.130, 0.135, 0.118, 0.092, 0.090, 0.106, 0.090, 0.087, 0.082, 0.080),
+        (-0.050, -0.060, -0.032, -0.080, 0.012, 0.062, 0.070, 0.065, 0.069, 0.065, 0.008, -0.018),
+        (1.0, 0.8),
         (0.9, 0.9),
-        (0.5, 0.7, 0.7),
+        (0.3, 0.5, 0.6),
     ),
     # [Tanzania rangeland and crops] grass, shrubs, bare patches.
     "range": Texture(
@@ -81,15 +83,16 @@ TEXTURES: Mapping[str, Texture] = {
         (-0.012, -0.017, 0.001, -0.019, 0.010, 0.038, 0.040, 0.044, 0.038, 0.038, -0.014, -0.032),
         (0.85, 0.7),
         (1.0, 0.8),
-        (0.4, 0.7, 0.9),
+        (0.4, 0.9, 1.1),
     ),
     # [Denmark rangeland and crops] leaf cover within a field.
     "field": Texture(
         (0.080, 0.095, 0.075, 0.077, 0.065, 0.068, 0.066, 0.068, 0.060, 0.060, 0.050, 0.052),
         (-0.080, -0.090, -0.010, -0.080, 0.010, 0.050, 0.052, 0.045, 0.043, 0.043, 0.010, -0.010),
-        (0.55, 0.5),
+        (0.75, 0.6),
         (0.8, 0.9),
-        (0.2, 0.4, 0.6),
+        (0.2, 0.6, 0.9),
+        2.0,
     ),
     # [Tanzania, Brazil bare] soil, sand: brightness, then moisture.
     "bare": Texture(

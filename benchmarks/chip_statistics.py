@@ -1,0 +1,241 @@
+"""Simulated chips beside real tiles: band means, spread, correlations, texture at three scales, radar.
+
+``python -m benchmarks.chip_statistics`` prints the tables of docs/simulator.md. The real tiles are no part of
+the project: GROUNDWATCH_TEST_DATA, or shared/data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from registry.chips import CHANNELS
+from registry.models import S2_BANDS
+from simulator.chips.labels import MATERIALS, paint_materials
+from simulator.chips.layers import Material
+from simulator.chips.make import draw_ground
+from simulator.chips.optics import NATIVE_PX, upsampling
+from simulator.chips.recipe import CLIMATES, TRAIN, Recipe
+from simulator.chips.sensors import take
+
+Float32 = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+
+CLASSES = {
+    "trees": (2, "forest_evergreen forest_deciduous forest_needle mangrove plantation secondary"),
+    "range": (9, "shrub savanna grass wetland"),
+    "crops": (4, "crop ploughed"),
+    "built": (5, "roof_metal roof_tile roof_dark concrete asphalt"),
+    "bare": (6, "sand soil mud rock scree salt"),
+    "water": (1, "water_clear water_turbid water_green"),
+}
+"""Class -> its number in the tiles' land cover, and the materials that stand for it."""
+
+TEXTURED = ("B03", "B04", "B08", "B11", "VH")
+PAIRS = (("B02", "B04"), ("B03", "B04"), ("B04", "B08"), ("B08", "B8A"), ("B04", "B11"), ("B08", "B11"),
+         ("B11", "B12"), ("VV", "VH"), ("B08", "VH"))  # fmt: skip
+LEAST = 1500
+"""Pixels that a class needs in a tile to be counted."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image with classes."""
+
+    name: str
+    pixels: Float32
+    """(14, h, w) ln(reflectance + .01), dB."""
+    classes: Codes
+    """(h, w) number in CLASSES, from 1; 0 = something else."""
+
+
+def data_folder() -> Path:
+    """Where the real data lie, by the rule of tests/conftest.py."""
+    named = os.environ.get("GROUNDWATCH_TEST_DATA")
+    repository = Path(__file__).resolve().parent.parent
+    places = [Path(named)] if named else [repository.parent / "shared/data", repository / "shared/data"]
+    for folder in places:
+        if (folder / "README.md").is_file():
+            return folder
+    raise SystemExit("real data are missing: they are no part of the project; set GROUNDWATCH_TEST_DATA")
+
+
+def real_tiles(folder: Path) -> Iterator[Tile]:
+    """The TerraMesh tiles, but for the one under snow."""
+    for path in sorted((folder / "terramind_s1s2" / "S2L2A").glob("*.tif")):
+        optical = _read(path).astype(np.float32) * np.float32(1e-4)
+        radar = _read(folder / "terramind_s1s2" / "S1RTC" / path.name).astype(np.float32)
+        cover = _read(folder / "terramind_s1s2" / "LULC" / path.name)[0]
+        if (cover == 7).mean() < 0.5:
+            yield Tile(path.stem[:8], _scaled(_resampled(optical), radar), _numbered(cover))
+
+
+def _resampled(optical: Float32) -> Float32:
+    """The tiles repeat the pixels of 20 and 60 m; here they are read bilinearly, as a stack is."""
+    found = optical.copy()
+    size = optical.shape[-1]
+    for number, name in enumerate(S2_BANDS):
+        px = NATIVE_PX[name]
+        if px > 1:
+            row, column = _phase(optical[number].T, px), _phase(optical[number], px)
+            rows, columns = (
+                np.unique((np.arange(size) + p) // px, return_index=True)[1] for p in (row, column)
+            )
+            native = optical[number][np.ix_(rows, columns)]
+            found[number] = upsampling(size, px, row) @ native @ upsampling(size, px, column).T
+    return found
+
+
+def _phase(band: Float32, px: int) -> int:
+    """Pixels from the last edge of a native pixel to the band's first column."""
+    steps = (np.diff(band, axis=1) != 0).mean(axis=0)
+    return max(range(px), key=lambda p: float(steps[(px - 1 - p) % px :: px].mean()))
+
+
+def _read(path: Path) -> NDArray[np.generic]:
+    with rasterio.open(path) as source:
+        found: NDArray[np.generic] = source.read()
+    return found
+
+
+def _numbered(cover: NDArray[np.generic]) -> Codes:
+    found = np.zeros(cover.shape, np.uint8)
+    for number, (code, _) in enumerate(CLASSES.values(), start=1):
+        found[cover == code] = number
+    return found
+
+
+def simulated_tiles(recipe: Recipe, *, seed: int, count: int) -> Iterator[Tile]:
+    """Clear looks at the simulator's places, sure of what each pixel is made of."""
+    of_material = np.zeros(len(MATERIALS), np.uint8)
+    for number, (_, members) in enumerate(CLASSES.values(), start=1):
+        for member in members.split():
+            of_material[MATERIALS.index(Material(member))] = number
+    for index in range(count):
+        ground, day = draw_ground(seed, index, recipe)
+        shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day, clear=True)
+        pixels = shot.chip.pixels
+        if np.isnan(pixels).any():
+            continue
+        radar = 10.0 * np.log10(np.maximum(pixels[12:], 1e-4))
+        yield Tile(shot.chip.name, _scaled(pixels[:12], radar), of_material[paint_materials(ground)])
+
+
+def _scaled(optical: Float32, radar: Float32) -> Float32:
+    return np.concatenate([np.log(np.maximum(optical, 0.0) + 0.01), radar]).astype(np.float32)
+
+
+def local_mean(field: Float32, inside: NDArray[np.bool_], width: int) -> Float32:
+    """Mean over the class's own pixels of a window."""
+    weight = uniform_filter(inside.astype(np.float32), width)
+    mean: Float32 = uniform_filter(np.where(inside, field, 0.0).astype(np.float32), width)
+    return mean / np.maximum(weight, 1e-6)
+
+
+def textures(field: Float32, inside: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Spread below 3 pixels, from 3 to 15, and above, within a class."""
+    small, large = local_mean(field, inside, 3), local_mean(field, inside, 15)
+    parts = (field - small, small - large, large)
+    fine, medium, coarse = (float(part[inside].std()) for part in parts)
+    return fine, medium, coarse
+
+
+Measure = Callable[[Float32, NDArray[np.bool_]], Mapping[str, float]]
+
+
+def means(pixels: Float32, inside: NDArray[np.bool_]) -> Mapping[str, float]:
+    """Median reflectance x 10000 and dB."""
+    middle = np.median(pixels[:, inside], axis=1)
+    optical = {band: (np.exp(middle[n]) - 0.01) * 1e4 for n, band in enumerate(S2_BANDS)}
+    return {**optical, "VV": float(middle[12]), "VH": float(middle[13])}
+
+
+def spreads(pixels: Float32, inside: NDArray[np.bool_]) -> Mapping[str, float]:
+    """Standard deviation of the logarithm, and of dB."""
+    return dict(zip(CHANNELS, (float(value) for value in pixels[:, inside].std(axis=1)), strict=True))
+
+
+def correlations(pixels: Float32, inside: NDArray[np.bool_]) -> Mapping[str, float]:
+    """Between bands, pixel by pixel."""
+    found = {}
+    for one, other in PAIRS:
+        a, b = (pixels[CHANNELS.index(band)][inside] for band in (one, other))
+        found[f"{one} {other}"] = float(np.corrcoef(a, b)[0, 1])
+    return found
+
+
+def roughness(pixels: Float32, inside: NDArray[np.bool_]) -> Mapping[str, float]:
+    """Texture at three scales, by band."""
+    found = {}
+    for band in TEXTURED:
+        values = textures(pixels[CHANNELS.index(band)], inside)
+        for scale, value in zip(("fine", "medium", "coarse"), values, strict=True):
+            found[f"{band} {scale}"] = value
+    return found
+
+
+MEASURES: Mapping[str, tuple[Measure, str]] = {
+    "Mean": (means, ".0f"),
+    "Spread": (spreads, ".2f"),
+    "Correlation": (correlations, ".2f"),
+    "Texture": (roughness, ".3f"),
+}
+
+
+def table(
+    kind: str, measured: Mapping[str, Sequence[Mapping[str, float]]], simulated: Sequence[Mapping[str, float]]
+) -> list[str]:
+    """Markdown: one row per figure, real tiles one by one, simulated 10th, 50th and 90th percentile."""
+    form = MEASURES[kind][1]
+    names = list(measured)
+    lines = [
+        f"| {kind.lower()} | {' | '.join(names)} | simulated p10 to p90 | median |",
+        "|---|" + "---|" * (len(names) + 2),
+    ]
+    for row in simulated[0]:
+        digits = ".1f" if row in ("VV", "VH") and kind == "Mean" else form
+        low, middle, high = np.percentile([one[row] for one in simulated], (10, 50, 90))
+        real = " | ".join(f"{values[0][row]:{digits}}" for values in measured.values())
+        lines.append(f"| {row} | {real} | {low:{digits}} to {high:{digits}} | {middle:{digits}} |")
+    return lines
+
+
+def report(real: Sequence[Tile], made: Sequence[Tile]) -> str:
+    """The tables of all classes, and of whole tiles."""
+    lines = []
+    for number, name in enumerate(("whole tile", *CLASSES)):
+        for kind, (measure, _) in MEASURES.items():
+            known = {tile.name: [found] for tile in real if (found := _measured(tile, number, measure))}
+            simulated = [found for tile in made if (found := _measured(tile, number, measure))]
+            if known and simulated:
+                lines += ["", f"### {name}, {kind.lower()} ({len(simulated)} simulated)", ""]
+                lines += table(kind, known, simulated)
+    return "\n".join(lines)
+
+
+def _measured(tile: Tile, number: int, measure: Measure) -> Mapping[str, float] | None:
+    inside = tile.classes == number if number else np.ones(tile.classes.shape, np.bool_)
+    return measure(tile.pixels, inside) if inside.sum() >= LEAST else None
+
+
+def main() -> None:
+    """Print the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=60, help="simulated places")
+    parser.add_argument("--seed", type=int, default=11)
+    chosen = parser.parse_args()
+    recipe = Recipe(size=TRAIN.size, climates=CLIMATES[:3] + CLIMATES[4:6])
+    made = list(simulated_tiles(recipe, seed=chosen.seed, count=chosen.count))
+    print(report(list(real_tiles(data_folder())), made))
+
+
+if __name__ == "__main__":
+    main()
