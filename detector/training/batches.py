@@ -53,9 +53,9 @@ class Batch:
     """Encoded crops."""
 
     pixels: Tensor
-    """(n, dates, 14, s, s) int32, encoded as in the cache."""
+    """(n, dates, 14, s, s) int16 with the bits of the cache's unsigned numbers."""
     targets: Mapping[str, Tensor]
-    """Per head (n, s, s) int64 class codes; 255 = teaches nothing."""
+    """Per head (n, s, s) uint8 class codes; 255 = teaches nothing."""
     hidden: Mapping[str, Tensor]
     """Per head (n, classes) bool: classes nobody looked for, so that background may be one of them."""
     medians: Tensor
@@ -134,18 +134,16 @@ class Crops:
             if self.cache.change is not None:
                 change.append(turned(self.cache.change[number][window], turn))
         numbers = [number for number, _, _ in jobs]
-        stacked = np.stack(pixels).astype(np.int32)
+        stacked = np.stack(pixels).view(np.int16)
         stacked = stacked.reshape(len(jobs), -1, len(CHANNELS), crop, crop)
         medians = self._medians[numbers]
         if self.recipe.task is Task.SEGMENT:
             # Pairs serve too: their later date is segmented, the earlier one is its history.
             stacked = stacked[:, -1:]
         bits = np.stack(labels)
-        targets = {
-            name: torch.from_numpy(table[bits].astype(np.int64)) for name, table in self._tables.items()
-        }
+        targets = {name: torch.from_numpy(table[bits]) for name, table in self._tables.items()}
         if CHANGE_HEAD in self.recipe.heads:
-            targets[CHANGE_HEAD.name] = torch.from_numpy(np.stack(change).astype(np.int64))
+            targets[CHANGE_HEAD.name] = torch.from_numpy(np.stack(change))
         return Batch(
             pixels=torch.from_numpy(stacked),
             targets=targets,
@@ -176,7 +174,7 @@ def hidden_classes(head: Head, entry: Entry) -> NDArray[np.bool_]:
 
 def physical(pixels: Tensor) -> Tensor:
     """(..., 14, s, s) encoded -> float32 reflectance and dB; NaN = no data."""
-    values = pixels.to(torch.float32)
+    values = pixels.to(torch.int32).bitwise_and(0xFFFF).to(torch.float32)
     optical = values[..., :OPTICAL, :, :] / float(STEPS_PER_REFLECTANCE) + float(DARKEST)
     radar = values[..., OPTICAL:, :, :] / float(STEPS_PER_DB) + float(FAINTEST)
     joined = torch.cat([optical, radar], dim=-3)
@@ -225,7 +223,7 @@ def fit_normalisation(
     """
     chosen = list(range(len(cache.entries)) if numbers is None else numbers)
     chosen = chosen[:: max(1, len(chosen) // sample)]
-    thin = np.stack([cache.pixels[number][:, ::3, ::3] for number in chosen]).astype(np.int32)
+    thin = np.stack([cache.pixels[number][:, ::3, ::3] for number in chosen]).view(np.int16)
     encoded = torch.from_numpy(thin).reshape(len(chosen), -1, len(CHANNELS), *thin.shape[-2:])
     logs = logarithms(physical(encoded)).numpy()
     medians = np.array(

@@ -75,7 +75,7 @@ def _samples(
     for numbers, batch, outputs in predictions(network, crops, device, partner=partner):
         for head, logits in outputs.items():
             flat = logits.movedim(1, -1).flatten(0, 2).cpu()
-            codes = batch.truth(head).flatten().cpu()
+            codes = batch.truth(head).flatten().long().cpu()
             known = torch.nonzero(codes != IGNORED)[:, 0].numpy()
             chosen = rng.permutation(known)[: PIXELS_PER_CHIP * len(numbers)]
             kept[head].append((flat[chosen], codes[chosen]))

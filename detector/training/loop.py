@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,19 +225,21 @@ def _epoch(job: Job, state: _Progress, weights: Mapping[str, Tensor], progress: 
 
 
 def _drawn(job: Job, first: int) -> Iterator[tuple[int, Batch]]:
-    """Batches of an epoch; the next one is gathered while a step runs."""
+    """Batches of an epoch; the next ones are gathered while a step runs."""
 
     def draw(step: int) -> Batch:
         rng = np.random.default_rng([job.seed, zlib.crc32(job.name.encode()), step])
         return job.train.draw(rng, job.schedule.batch, job.schedule.crop)
 
-    last = first + job.schedule.steps
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(draw, first)
-        for step in range(first, last):
-            batch = waiting.result()
-            if step + 1 < last:
-                waiting = pool.submit(draw, step + 1)
+    steps = range(first, first + job.schedule.steps)
+    # A GPU is done with a batch before one thread has gathered the next.
+    threads = 4 if job.device.type == "cuda" else 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="crops") as pool:
+        ahead: deque[Future[Batch]] = deque(pool.submit(draw, step) for step in steps[:threads])
+        for step in steps:
+            batch = ahead.popleft().result()
+            if step + threads in steps:
+                ahead.append(pool.submit(draw, step + threads))
             yield step, batch.to(job.device)
 
 

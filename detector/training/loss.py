@@ -24,7 +24,7 @@ def total_loss(
 ) -> Tensor:
     """Mean over the heads."""
     parts = [
-        head_loss(logits.float(), batch.targets[name], batch.hidden[name], weights[name], settings)
+        head_loss(logits.float(), batch.targets[name].long(), batch.hidden[name], weights[name], settings)
         for name, logits in outputs.items()
     ]
     return torch.stack(parts).mean()
