@@ -125,7 +125,7 @@ def simulated_tiles(recipe: Recipe, *, seed: int, count: int) -> Iterator[Tile]:
         pixels = shot.chip.pixels
         if np.isnan(pixels).any():
             continue
-        radar = 10.0 * np.log10(np.maximum(pixels[12:], 1e-4))
+        radar = np.asarray(10.0 * np.log10(np.maximum(pixels[12:], 1e-4)), np.float32)
         yield Tile(shot.chip.name, _scaled(pixels[:12], radar), of_material[paint_materials(ground)])
 
 
@@ -137,7 +137,7 @@ def local_mean(field: Float32, inside: NDArray[np.bool_], width: int) -> Float32
     """Mean over the class's own pixels of a window."""
     weight = uniform_filter(inside.astype(np.float32), width)
     mean: Float32 = uniform_filter(np.where(inside, field, 0.0).astype(np.float32), width)
-    return mean / np.maximum(weight, 1e-6)
+    return np.asarray(mean / np.maximum(weight, 1e-6), np.float32)
 
 
 def textures(field: Float32, inside: NDArray[np.bool_]) -> tuple[float, float, float]:
