@@ -105,8 +105,8 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
     if not has_mine:
         return None
     substrate = 1.0 if material == "metal_ores" and copper else SUBSTRATE[material] + tone
-    smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (14.0, 78.0)
-    radius = smallest * (largest / smallest) ** size_draw * recipe.size / 256
+    smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (17.0, 88.0)
+    radius = smallest * (largest / smallest) ** size_draw
     opened = -0.5 - (5.0 if mine_type == "alluvial" else 11.0) * age if early < 0.72 else 8.0 * age
     return Site(
         seed=seed,
@@ -121,7 +121,7 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
         heading=heading,
         mirror=mirror,
         opened=opened,
-        life=life,
+        life=life if mine_type != "alluvial" else 0.6 * life,
     )
 
 

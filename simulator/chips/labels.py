@@ -65,7 +65,7 @@ def change_codes(before: Ground, after: Ground) -> Codes:
     grown = (now & _FOREST) != 0
     codes[(looked != looks) & ~grown] = Change.OTHER
     codes[((was & _FOREST) != 0) & ~grown] = Change.FOREST_LOSS
-    codes[mined_before & ~mined & ~grown] = Change.OTHER
+    codes[mined_before & ~mined] = Change.OTHER
     codes[mined & ~mined_before] = Change.NEW_MINE
     codes[mined & mined_before] = Change.STABLE_MINE
     return codes

@@ -162,9 +162,9 @@ def _extent(site: Site) -> tuple[float, float]:
     """Half width and length of the workings in pixels."""
     rng = site.rng(Purpose.MINE)
     # A lone patch after the West African outlines, or a chain of them as along Amazonian streams.
-    lone, chain = draw_artisanal_area(rng), 80.0 * site.radius * float(rng.uniform(0.6, 1.6))
+    lone, chain = draw_artisanal_area(rng), 130.0 * site.radius * float(rng.uniform(0.6, 1.6))
     area = lone if rng.uniform() < 0.3 else chain
-    half_width = float(np.clip(math.sqrt(area) * rng.uniform(0.18, 0.32), 3.6, 18.0))
+    half_width = float(np.clip(math.sqrt(area) * rng.uniform(0.11, 0.24), 3.2, 20.0))
     return half_width, max(area / (2.0 * half_width), 2.0 * half_width)
 
 
@@ -181,9 +181,9 @@ def _bounds(size: int, distance: Float32) -> Window | None:
 def _prepare(canvas: Canvas, site: Site, reach: Reach) -> None:
     """Trees felled around, and ground laid bare ahead of the front."""
     rng = site.rng(Purpose.PREPARATION)
-    margin, lead = float(rng.uniform(0.5, 2.5)), float(rng.uniform(0.3, 0.7))
-    pace = max(reach.working.length / site.life, 10.0)
-    ahead = -(reach.rest + np.float32(lead)) * np.float32(pace)
+    margin, lead = float(rng.uniform(0.5, 2.5)), float(rng.uniform(4.0, 10.0))
+    pace = max(reach.working.length / site.life, 6.0)
+    ahead = -reach.rest * np.float32(pace) - np.float32(lead)
     felled = np.maximum(reach.bank - np.float32(margin), ahead - np.float32(3.0))
     canvas.paint(Material.SLASH, np.float32(0.8) * cover(felled, 2.0), reach.at)
     canvas.paint(
@@ -322,20 +322,29 @@ def _camps(canvas: Canvas, site: Site, working: Working, years: float) -> None:
     count = 1 + int(working.length > 60) + int(working.length > 140)
     for number, (share, side, large) in enumerate(rng.uniform(0.0, 1.0, (3, 3))):
         huts = rng.uniform(-0.75, 0.75, (7, 2))
-        # A camp moves on two years after its reach is left.
         since = site.age(years) - share * site.life
-        if number < count and 0.0 <= since < WORKING_YEARS + 2.0:
+        if number < count and since >= 0.0:
             out = (working.half_width + 4.0 + 2.0 * large) * (1.0 if side > 0.5 else -1.0)
-            _camp(canvas, site, working.point(share * working.length, out), 2.6 + 2.2 * large, huts)
+            _camp(
+                canvas, site, working.point(share * working.length, out), 2.6 + 2.2 * large, huts, since=since
+            )
 
 
-def _camp(canvas: Canvas, site: Site, place: tuple[float, float], radius: float, huts: Float64) -> None:
+def _camp(
+    canvas: Canvas, site: Site, place: tuple[float, float], radius: float, huts: Float64, *, since: float
+) -> None:
     at = window_around(canvas.size, *place, radius + 3.0)
     if at is None:
         return
     u, v = turned(at.x, at.y, place, site.heading)
+    ground = cover(oval(u, v, radius * 1.3, radius))
+    left = since - WORKING_YEARS - 2.0
+    if left > 0.0:
+        # A camp moves on two years after its reach is left.
+        canvas.paint(Material.SECONDARY, ground, at, variant=min(0.1 * left, 0.65))
+        return
     label = bits(Component.INFRASTRUCTURE)
-    canvas.paint(Material.DIRT_ROAD, cover(oval(u, v, radius * 1.3, radius)), at, labels=label)
+    canvas.paint(Material.DIRT_ROAD, ground, at, labels=label)
     roofs = np.zeros(u.shape, np.float32)
     for hu, hv in huts:
         spot = np.maximum(np.abs(u - np.float32(hu * 1.2 * radius)), np.abs(v - np.float32(hv * radius)))

@@ -31,7 +31,7 @@ DUMP_ANGLES = {
     "plan_c": (2.2, 1.2, -2.0),
 }
 """Where the dumps lie, radians from the heading on the plant's hand."""
-RAMP_HALF = 1.4
+RAMP_HALF = 1.7
 """Half the width of a haul ramp in pixels."""
 
 
@@ -72,9 +72,9 @@ def _surroundings(canvas: Canvas, site: Site, years: float) -> None:
     plant_angle = math.pi + float(rng.uniform(-0.25, 0.25))
     plant_size = float(np.clip(radius / 32.0, 0.7, 1.9))
     has_tailings = bool(
-        rng.uniform() < {"metal_ores": 0.85, "coal_lignite": 0.5, "rock_raw": 0.2}[site.material]
+        rng.uniform() < {"metal_ores": 0.9, "coal_lignite": 0.65, "rock_raw": 0.35}[site.material]
     )
-    tailings_size = float(rng.uniform(0.4, 0.75)) * radius + 5.0
+    tailings_size = float(rng.uniform(0.45, 0.8)) * radius + 6.0
     tailings_angle = float(rng.choice([-2.55, 2.5]))
     works = site.beside(plant_angle, 1.25 * radius + 14.0 * plant_size)
     slimes = site.beside(tailings_angle, 1.9 * radius + tailings_size + 6.0)
@@ -184,7 +184,7 @@ def _pit(canvas: Canvas, site: Site, outline: Outline, distance: Float32, at: Wi
     wish = int(rng.integers(2, 7))
     benches = max(1, min(wish, int(0.55 * deepest / bench)))
     wall = bench * benches
-    seam_width, seam_spread = float(rng.uniform(2.8, 4.5)), float(rng.uniform(0.5, 1.0))
+    seam_width, seam_spread = float(rng.uniform(3.2, 6.0)), float(rng.uniform(0.6, 1.3))
     ragged = noise(rng, canvas.size, 32)[at.cut]
     pool_at, pool_wanted = rng.uniform(-0.3, 0.3, 2), bool(rng.uniform() < 0.45)
     pool_colour = float(rng.uniform(0.0, 1.0))
@@ -280,11 +280,14 @@ def _ramp(
         path = segment(u, v, out, (-0.2 * radius, 0.35 * (radius - wall)))[0] - np.float32(RAMP_HALF)
         path = np.maximum(path, inside - floor)
     else:
-        # Switchbacks: three legs of a zigzag across a sector of the wall.
-        share = np.arctan2(v, -u) * np.float32(1.0 / 1.5) + np.float32(0.5)
-        third = (floor - rim) / 3.0
-        legs = (rim + third * share, rim + third * (2.0 - share), rim + third * (2.0 + share))
-        nearest = np.minimum.reduce([np.abs(inside - leg) for leg in legs]) - np.float32(RAMP_HALF)
+        # Switchbacks: legs of a zigzag across a sector of the wall, as many as it is high enough for.
+        share = np.arctan2(v, -u) * np.float32(1.0 / 1.4) + np.float32(0.5)
+        legs = max(1, min(3, int(wall / 9.0)))
+        rise = (floor - rim) / np.float32(legs)
+        nearest = np.full(inside.shape, 99.0, np.float32)
+        for leg in range(legs):
+            target = rim + rise * (np.float32(leg) + (share if leg % 2 == 0 else np.float32(1.0) - share))
+            np.minimum(nearest, np.abs(inside - target) - np.float32(RAMP_HALF), out=nearest)
         path = np.maximum(nearest, (np.abs(share - np.float32(0.5)) - np.float32(0.5)) * np.float32(8.0))
     canvas.paint(
         Material.HAUL_ROAD,

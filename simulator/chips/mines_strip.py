@@ -65,8 +65,8 @@ def _strip_surroundings(canvas: Canvas, site: Site, years: float, half_u: float,
         - (half_v + 14 + 9 * large) * math.sin(site.heading)
         + 0.4 * half_u * math.cos(site.heading),
     )
-    slimes_wanted = bool(rng.uniform() < 0.45)
-    radius = float(rng.uniform(0.28, 0.5)) * site.radius + 5.0
+    slimes_wanted = bool(rng.uniform() < 0.7)
+    radius = float(rng.uniform(0.3, 0.55)) * site.radius + 6.0
     slimes = site.beside(2.2, 1.35 * math.hypot(half_u, half_v) + radius)
     if slimes_wanted:
         road(canvas, works, slimes)
@@ -91,7 +91,7 @@ def _strip_bands(
     """From the land ahead of the face to the grass far behind it, painted back to front."""
     rng = site.rng(Purpose.WASTE)
     strip, wall = float(rng.uniform(6.0, 14.0)), float(rng.choice([1, 2, 3])) * float(rng.uniform(3.6, 5.0))
-    floor, seam = float(rng.uniform(5.0, 11.0)), float(rng.uniform(2.8, 4.2))
+    floor, seam = float(rng.uniform(6.0, 13.0)), float(rng.uniform(3.2, 5.5))
     ridges, period = float(rng.uniform(14.0, 34.0)), float(rng.uniform(4.2, 6.2))
     level, ragged = float(rng.uniform(14.0, 30.0)), noise(rng, canvas.size, 32)[at.cut]
     bench = wall / max(1, round(wall / 4.4))
@@ -171,7 +171,7 @@ def _strip_ramps(
 ) -> None:
     """Haul ramps from the land behind through ridges and waste down to the floor."""
     rng = site.rng(Purpose.MINE_SHAPE, 2)
-    count = 1 + int(half_u > 35) + int(half_u > 70)
+    count = 1 + int(half_u > 28) + int(half_u > 60)
     places = rng.uniform(-0.8, 0.8, 3)
     lean = rng.uniform(-0.3, 0.3, 3)
     depth = float(rng.uniform(9.0, 14.0))
@@ -180,7 +180,7 @@ def _strip_ramps(
         np.maximum(np.float32(depth) - behind, np.float32(start - 4.0) - v), behind - np.float32(60.0)
     )
     for place, slant in zip(places[:count], lean, strict=False):
-        off = np.abs(u - np.float32(place * half_u) - np.float32(slant) * behind) - np.float32(1.5)
+        off = np.abs(u - np.float32(place * half_u) - np.float32(slant) * behind) - np.float32(1.8)
         canvas.paint(
             Material.HAUL_ROAD,
             cover(np.maximum(np.maximum(off, ends), sides)),
@@ -210,6 +210,12 @@ def mountain_top(canvas: Canvas, site: Site, years: float) -> None:
     large = float(np.clip(site.radius / 38.0, 0.7, 1.6))
     works = site.beside(math.pi, outline.half[0] + 16.0 + 7.0 * large)
     road(canvas, works, site.centre, width=2.6, material=Material.HAUL_ROAD)
+    slurry_wanted = bool(rng.uniform() < 0.5)
+    size = float(rng.uniform(0.3, 0.5)) * site.radius + 6.0
+    slurry = site.beside(2.4, outline.half[0] + size + 10.0)
+    if slurry_wanted:
+        road(canvas, works, slurry)
+        tailings_facility(canvas, site, slurry, radius=size, scale=0.5 + 0.5 * site.scale(years), years=years)
     _valley_fills(canvas, site, outline, front, progress, years)
     plant(canvas, site, works, large=large, years=years)
     _cut_ridge(canvas, site, distance, u, v, at, front=front, half=outline.half)
@@ -308,7 +314,7 @@ def _cut_ridge(
     rng = site.rng(Purpose.MINE_SHAPE, 3)
     bench, benches = float(rng.uniform(3.6, 5.0)), int(rng.integers(1, 4))
     strip, wall = float(rng.uniform(6.0, 13.0)), float(rng.uniform(4.0, 8.0))
-    seam, period = float(rng.uniform(2.8, 4.0)), float(rng.uniform(4.5, 6.0))
+    seam, period = float(rng.uniform(3.2, 5.0)), float(rng.uniform(4.5, 6.0))
     heaps_at, heap_half = float(rng.uniform(18.0, 30.0)), float(rng.uniform(5.0, 9.0))
     resting = float(rng.uniform(0.9, 1.5)) * half[0]
     ragged = noise(rng, canvas.size, 32, slope=SMOOTH)[at.cut]
@@ -349,7 +355,7 @@ def _cut_ridge(
     )
     way = np.abs(v - np.float32(0.25 * site.mirror * half[1]) * np.cos(u * np.float32(3.0 / half[0])))
     haul = np.maximum(
-        np.maximum(way - np.float32(1.4), distance - np.float32(3.0)), ahead + np.float32(wall + seam)
+        np.maximum(way - np.float32(1.7), distance - np.float32(3.0)), ahead + np.float32(wall + seam)
     )
     behind = np.maximum(haul, -u - np.float32(half[0] + 2.0))
     canvas.paint(

@@ -31,7 +31,7 @@ ELONGATION = (1.9, 0.4)
 """Median and spread of the logarithm of the elongation."""
 SMOOTH = 6.0
 """Slope of noise that moves an edge without fraying it."""
-RAGGED = {"plan_a": 0.16, "plan_b": 0.22, "plan_c": 0.3}
+RAGGED = {"plan_a": 0.15, "plan_b": 0.22, "plan_c": 0.27}
 """How far an outline leaves its ellipse, as a share of its radius."""
 
 
@@ -106,11 +106,12 @@ def draw_outline(
     half = (radius * math.sqrt(elongation), radius / math.sqrt(elongation))
     ragged = RAGGED[family]
     waves = tuple(
-        (rng.normal(0.0, ragged / math.sqrt(k - 1)), rng.uniform(0, 2 * math.pi)) for k in range(2, 2 + lobes)
+        (rng.normal(0.0, ragged / (k - 1) ** 0.75), rng.uniform(0, 2 * math.pi)) for k in range(2, 2 + lobes)
     )
     count = int(rng.integers(5, 9))
     angles = np.sort((np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * math.pi / count)
     sides = tuple(zip(angles.tolist(), rng.uniform(0.74, 1.05, count).tolist(), strict=True))
-    wavelength = min((16, 32, 64, 128), key=lambda length: abs(length - 1.2 * radius))
-    field = np.float32(ragged) * noise(rng, size, wavelength, slope=SMOOTH)
+    wavelength = min((16, 32, 64, 128), key=lambda length: abs(length - 1.8 * radius))
+    # Clipped, lest islands break off.
+    field = np.float32(ragged) * np.clip(noise(rng, size, wavelength, slope=SMOOTH), -1.3, 1.3)
     return Outline(family, centre, turn, half, waves, sides, field, drift)

@@ -156,11 +156,11 @@ def plant(canvas: Canvas, site: Site, centre: tuple[float, float], *, large: flo
     roofs = rng.uniform(-0.85, 0.85, (int(5 + 5 * large), 2))
     roof_half = rng.uniform(0.8, 2.4, (roofs.shape[0], 2))
     kinds = rng.integers(0, 3, roofs.shape[0])
-    piles = 1 + int(rng.integers(0, 3)) + int(large > 1.3)
-    pile_half = rng.uniform(2.6, 5.0, (8, 2)) * min(large, 1.4)
+    piles = 2 + int(rng.integers(0, 3)) + int(large > 1.3)
+    pile_half = rng.uniform(3.0, 6.5, (8, 2)) * min(large, 1.3)
     pile_tone = rng.normal(0.0, 0.03, 8)
     ponds = int(rng.integers(1, 4))
-    pond_half = (float(rng.uniform(2.2, 4.5)), float(rng.uniform(3.0, 6.0)))
+    pond_half = (float(rng.uniform(2.5, 5.5)), float(rng.uniform(3.0, 8.0)))
     colours = rng.uniform(0.0, 1.0, 4)
     at = window_around(canvas.size, *centre, 3.2 * half[0] + 22.0)
     if at is None:
@@ -253,12 +253,12 @@ def tailings_facility(
     """A tailings pond: a dam across its lower end or all around, beaches of slime, free water far from it."""
     rng = site.rng(Purpose.TAILINGS)
     turn = site.heading + float(rng.uniform(-math.pi, math.pi))
-    ring = bool(rng.uniform() < 0.45)
+    ring = bool(rng.uniform() < 0.55)
     outline = draw_outline(
         rng, site.family, size=canvas.size, centre=centre, radius=radius, turn=turn,
         elongation=float(rng.uniform(1.0, 1.7)), lobes=3, drift=0.0,
     )  # fmt: skip
-    crest = float(rng.uniform(2.6, 3.6))
+    crest = float(rng.uniform(3.0, 4.6))
     wet_from, pond_from = float(rng.uniform(-0.3, 0.2)), float(rng.uniform(0.25, 0.6))
     colour, tone = float(rng.uniform(0.0, 1.0)), float(site.substrate + rng.normal(0.0, 0.03))
     at = window_around(canvas.size, *centre, 2.0 * radius + 8.0)
