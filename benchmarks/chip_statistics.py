@@ -221,6 +221,51 @@ def report(real: Sequence[Tile], made: Sequence[Tile]) -> str:
     return "\n".join(lines)
 
 
+POINT_CLASSES = {"trees": (1,), "range": (2, 5), "crops": (4,), "bare": (7,), "water": (0,)}
+"""Class -> its numbers in the points' land cover (Dynamic World)."""
+POINT_BANDS = {"B8": "B08", "B11": "B11", "B12": "B12", "VV": "VV", "VH": "VH"}
+"""The points' visible bands are top of atmosphere: only what air hardly touches is compared."""
+HAZY = 1500.0
+"""Blue above this is cloud, haze or snow in a point."""
+
+
+def points_report(folder: Path, made: Sequence[Tile]) -> str:
+    """Presto's points beside simulated pixels: 10th, 50th and 90th percentile per class and band."""
+    bands = list(POINT_BANDS)
+    lines = ["", "### Presto points, 10th / 50th / 90th percentile", ""]
+    lines += [f"| class | | {' | '.join(bands)} |", "|---|---|" + "---|" * len(bands)]
+    for name, codes in POINT_CLASSES.items():
+        points = _points(folder, codes)
+        number = list(CLASSES).index(name) + 1
+        pixels = np.concatenate([tile.pixels[:, tile.classes == number][:, ::29] for tile in made], axis=1)
+        pixels[:12] = (np.exp(pixels[:12]) - 0.01) * 1e4
+        rows = [CHANNELS.index(band) for band in POINT_BANDS.values()]
+        lines.append(f"| {name} | {points.shape[1]} real | {_percentiles(points)} |")
+        lines.append(f"| | simulated | {_percentiles(pixels[rows])} |")
+    return "\n".join(lines)
+
+
+def _points(folder: Path, codes: tuple[int, ...]) -> Float32:
+    """(bands, points) of all months that are clear."""
+    found = []
+    for name in ("fuel_moisture", "algae_blooms"):
+        with np.load(folder / "presto_s1s2_points" / f"{name}.npz") as data:
+            names = [str(band) for band in data["bands"]]
+            values, cover = data["x"], data["dynamic_world"]
+        clear = np.isin(cover, codes) & (values[..., names.index("B2")] < HAZY)
+        clear &= values[..., names.index("VV")] != 0
+        found.append(values[clear][:, [names.index(band) for band in POINT_BANDS]].T)
+    return np.concatenate(found, axis=1)
+
+
+def _percentiles(values: Float32) -> str:
+    cells = []
+    for band, row in zip(POINT_BANDS, values, strict=True):
+        digits = ".1f" if band in ("VV", "VH") else ".0f"
+        cells.append(" / ".join(f"{value:{digits}}" for value in np.percentile(row, (10, 50, 90))))
+    return " | ".join(cells)
+
+
 def _measured(tile: Tile, number: int, measure: Measure) -> Mapping[str, float] | None:
     inside = tile.classes == number if number else np.ones(tile.classes.shape, np.bool_)
     return measure(tile.pixels, inside) if inside.sum() >= LEAST else None
@@ -235,6 +280,7 @@ def main() -> None:
     recipe = Recipe(size=TRAIN.size, climates=CLIMATES[:3] + CLIMATES[4:6])
     made = list(simulated_tiles(recipe, seed=chosen.seed, count=chosen.count))
     print(report(list(real_tiles(data_folder())), made))
+    print(points_report(data_folder(), made))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.chips import palette
 from simulator.chips.layers import Material
-from simulator.chips.palette import Float32, Table
+from simulator.chips.palette import (
+    ASH,
+    ASPHALT,
+    CHAR,
+    CONCRETE,
+    DARK_ROOF,
+    DIRT,
+    GRAVEL,
+    GREENHOUSE,
+    LITTER,
+    METAL,
+    ORE,
+    SALT,
+    SAND,
+    SNOW,
+    SOIL,
+    TILE,
+    Float32,
+    Table,
+    table,
+)
 from simulator.chips.plants import PLANTS
 from simulator.chips.texture import DB
 from simulator.chips.water import Water, reflectance
@@ -35,7 +54,7 @@ class Season:
     year: float
     """Share of the year gone, for crops' calendars."""
     soil: float
-    """The place's own soil along palette.SOIL, 0 to 1."""
+    """The place's own soil along SOIL, 0 to 1."""
     spectra: str
     """recipe.SPECTRA."""
 
@@ -73,7 +92,7 @@ class Kind:
     """Years after which plants have taken 60 % of what they will; 0 = never."""
 
 
-_GOLD = palette.table(
+_GOLD = table(
     # Washed sand and gravel, wet to dry: [E] sand, gravel and pale soil [M]; wet ones [T] Brazil's beach.
     (
         (700, 830, 1120, 1480, 1600, 1620, 1660, 1680, 1660, 1520, 1500, 1150),
@@ -87,7 +106,7 @@ _GOLD = palette.table(
     ),
 )
 
-_MUD = palette.table(
+_MUD = table(
     # Wet sediment [M] soil and sand under a film of water.
     ((480, 590, 860, 1080, 1180, 1230, 1270, 1290, 1280, 1180, 1050, 750),),
     ((430, 540, 820, 1150, 1280, 1340, 1380, 1390, 1370, 1280, 1180, 860),),
@@ -105,38 +124,38 @@ KINDS: Mapping[Material, Kind] = {
     Material.GRASS: Kind(Radar(-12.7, -18.9, 1.6), "field"),
     Material.WETLAND: Kind(Radar(-10.0, -16.4, 0.6), "range"),
     Material.CROP: Kind(Radar(-11.8, -18.3, 1.5), "field"),
-    Material.PLOUGHED: Kind(Radar(-12.6, -20.6, 1.8), "bare", palette.SOIL, FIELD, 0.0, 1.0, 0.6),
-    Material.SOIL: Kind(Radar(-13.2, -20.0, 1.4), "bare", palette.SOIL, FIELD, 0.0, 1.0, 5.0),
-    Material.SAND: Kind(Radar(-16.2, -22.3, 1.0), "bare", palette.SAND, 0.82, 0.0, 0.7),
+    Material.PLOUGHED: Kind(Radar(-12.6, -20.6, 1.8), "bare", SOIL, FIELD, 0.0, 1.0, 0.6),
+    Material.SOIL: Kind(Radar(-13.2, -20.0, 1.4), "bare", SOIL, FIELD, 0.0, 1.0, 5.0),
+    Material.SAND: Kind(Radar(-16.2, -22.3, 1.0), "bare", SAND, 0.82, 0.0, 0.7),
     Material.MUD: Kind(Radar(-15.0, -22.0, 0.5), "bare", _MUD, 1.0, 0.2),
-    Material.SALT: Kind(Radar(-15.5, -23.0, 1.2), "bare", palette.SALT, 0.8, 0.1, 0.5),
-    Material.SNOW: Kind(Radar(-14.5, -21.9), "snow", palette.SNOW),
-    Material.ROCK: Kind(Radar(-10.6, -17.4, 0.3), "broken", palette.GRAVEL, 0.78, 0.15, 0.3),
-    Material.SCREE: Kind(Radar(-9.8, -17.0, 0.3), "broken", palette.GRAVEL, 0.80, 0.1, 0.3),
+    Material.SALT: Kind(Radar(-15.5, -23.0, 1.2), "bare", SALT, 0.8, 0.1, 0.5),
+    Material.SNOW: Kind(Radar(-14.5, -21.9), "snow", SNOW),
+    Material.ROCK: Kind(Radar(-10.6, -17.4, 0.3), "broken", GRAVEL, 0.78, 0.15, 0.3),
+    Material.SCREE: Kind(Radar(-9.8, -17.0, 0.3), "broken", GRAVEL, 0.80, 0.1, 0.3),
     Material.WATER_CLEAR: Kind(Radar(-18.5, -25.5, smooth=True), "water"),
     Material.WATER_TURBID: Kind(Radar(-18.2, -25.2, smooth=True), "water"),
     Material.WATER_GREEN: Kind(Radar(-18.6, -25.6, smooth=True), "water"),
-    Material.ROOF_METAL: Kind(Radar(-4.2, -11.2), "plain", palette.METAL, 0.85),
-    Material.ROOF_TILE: Kind(Radar(-4.8, -11.8), "built", palette.TILE, 0.72),
-    Material.ROOF_DARK: Kind(Radar(-5.0, -11.8), "built", palette.DARK_ROOF, 0.95),
-    Material.CONCRETE: Kind(Radar(-9.4, -16.4), "plain", palette.CONCRETE, 0.75, 0.1, 0.2),
-    Material.ASPHALT: Kind(Radar(-13.8, -21.0), "plain", palette.ASPHALT, 1.0, 0.1, 0.2),
-    Material.DIRT_ROAD: Kind(Radar(-13.4, -20.2, 0.9), "plain", palette.DIRT, 0.76, 0.4, 0.7),
-    Material.GREENHOUSE: Kind(Radar(-9.0, -15.8), "plain", palette.GREENHOUSE, 0.9),
-    Material.CHAR: Kind(Radar(-11.6, -18.4, 1.2), "range", palette.CHAR, 1.0, 0.2, 0.4, 0.7),
-    Material.ASH: Kind(Radar(-12.4, -19.4, 1.2), "range", palette.ASH, 1.0, 0.2, 0.5, 0.5),
-    Material.SLASH: Kind(Radar(-9.8, -16.2, 0.8), "stands", palette.LITTER, 0.80, 0.15, 0.4, 1.6),
-    Material.CLEARED: Kind(Radar(-12.2, -19.0, 1.2), "range", palette.SOIL, FIELD, 0.0, 0.9, 1.2),
-    Material.SUBSOIL: Kind(Radar(-13.0, -20.0, 1.1), "bare", palette.SOIL, 0.76, 0.0, 0.8, 4.0),
-    Material.PIT_FLOOR: Kind(Radar(-13.6, -20.2, 0.8), "bare", palette.ORE, 0.92, 0.12, 0.6),
-    Material.SEAM: Kind(Radar(-11.4, -18.2, 0.5), "broken", palette.ORE, 0.80, 0.0, 0.4),
-    Material.BENCH_FACE: Kind(Radar(-10.8, -17.6, 0.5), "broken", palette.ORE, 0.82, 0.05, 0.3),
-    Material.HAUL_ROAD: Kind(Radar(-14.2, -21.0, 0.7), "plain", palette.ORE, 1.08, 0.25, 0.6),
-    Material.WASTE_ROCK: Kind(Radar(-10.4, -17.4, 0.5), "broken", palette.ORE, 0.95, 0.20, 0.4, 9.0),
-    Material.SPOIL: Kind(Radar(-11.4, -18.4, 0.8), "broken", palette.ORE, 0.95, 0.45, 0.6, 5.0),
-    Material.STOCKPILE: Kind(Radar(-9.8, -16.8, 0.5), "broken", palette.ORE, 0.85, 0.0, 0.4),
-    Material.FILL: Kind(Radar(-10.6, -17.8, 0.6), "bare", palette.GRAVEL, 0.75, 0.45, 0.5, 8.0),
-    Material.TAILINGS_DRY: Kind(Radar(-15.6, -22.8, 1.2), "bare", palette.ORE, 1.06, 0.05, 0.7, 14.0),
+    Material.ROOF_METAL: Kind(Radar(-4.2, -11.2), "plain", METAL, 0.85),
+    Material.ROOF_TILE: Kind(Radar(-4.8, -11.8), "built", TILE, 0.72),
+    Material.ROOF_DARK: Kind(Radar(-5.0, -11.8), "built", DARK_ROOF, 0.95),
+    Material.CONCRETE: Kind(Radar(-9.4, -16.4), "plain", CONCRETE, 0.75, 0.1, 0.2),
+    Material.ASPHALT: Kind(Radar(-13.8, -21.0), "plain", ASPHALT, 1.0, 0.1, 0.2),
+    Material.DIRT_ROAD: Kind(Radar(-13.4, -20.2, 0.9), "plain", DIRT, 0.76, 0.4, 0.7),
+    Material.GREENHOUSE: Kind(Radar(-9.0, -15.8), "plain", GREENHOUSE, 0.9),
+    Material.CHAR: Kind(Radar(-11.6, -18.4, 1.2), "range", CHAR, 1.0, 0.2, 0.4, 0.7),
+    Material.ASH: Kind(Radar(-12.4, -19.4, 1.2), "range", ASH, 1.0, 0.2, 0.5, 0.5),
+    Material.SLASH: Kind(Radar(-9.8, -16.2, 0.8), "stands", LITTER, 0.80, 0.15, 0.4, 1.6),
+    Material.CLEARED: Kind(Radar(-12.2, -19.0, 1.2), "range", SOIL, FIELD, 0.0, 0.9, 1.2),
+    Material.SUBSOIL: Kind(Radar(-13.0, -20.0, 1.1), "bare", SOIL, 0.76, 0.0, 0.8, 4.0),
+    Material.PIT_FLOOR: Kind(Radar(-13.6, -20.2, 0.8), "bare", ORE, 0.92, 0.12, 0.6),
+    Material.SEAM: Kind(Radar(-11.4, -18.2, 0.5), "broken", ORE, 0.80, 0.0, 0.4),
+    Material.BENCH_FACE: Kind(Radar(-10.8, -17.6, 0.5), "broken", ORE, 0.82, 0.05, 0.3),
+    Material.HAUL_ROAD: Kind(Radar(-14.2, -21.0, 0.7), "plain", ORE, 1.08, 0.25, 0.6),
+    Material.WASTE_ROCK: Kind(Radar(-10.4, -17.4, 0.5), "broken", ORE, 0.95, 0.20, 0.4, 9.0),
+    Material.SPOIL: Kind(Radar(-11.4, -18.4, 0.8), "broken", ORE, 0.95, 0.45, 0.6, 5.0),
+    Material.STOCKPILE: Kind(Radar(-9.8, -16.8, 0.5), "broken", ORE, 0.85, 0.0, 0.4),
+    Material.FILL: Kind(Radar(-10.6, -17.8, 0.6), "bare", GRAVEL, 0.75, 0.45, 0.5, 8.0),
+    Material.TAILINGS_DRY: Kind(Radar(-15.6, -22.8, 1.2), "bare", ORE, 1.06, 0.05, 0.7, 14.0),
     Material.TAILINGS_WET: Kind(Radar(-16.4, -23.6, 0.4), "bare"),
     Material.PROCESS_WATER: Kind(Radar(-18.8, -25.8, smooth=True), "water"),
     Material.GOLD_SEDIMENT: Kind(Radar(-13.6, -20.4, 0.6), "bare", _GOLD, 0.88, 0.12, 0.4, 4.0),
@@ -178,13 +197,13 @@ def _reflectance(material: Material, variant: float, season: Season) -> Float32:
     if material in _WATERS:
         return reflectance(_WATERS[material](variant, season.spectra))
     if material is Material.TAILINGS_WET:
-        dry = along(palette.ORE, season.spectra, variant)
+        dry = along(ORE, season.spectra, variant)
         return _wetted(dry * np.float32(0.9), 1.0)
     kind = KINDS[material]
     assert kind.table is not None  # every other material has a table (a test says so)
     bright = along(kind.table, season.spectra, variant) * np.float32(kind.bright)
     if kind.soil:
-        own = along(palette.SOIL, season.spectra, season.soil) * np.float32(FIELD)
+        own = along(SOIL, season.spectra, season.soil) * np.float32(FIELD)
         bright = (1.0 - np.float32(kind.soil)) * bright + np.float32(kind.soil) * own
     return _wetted(bright, kind.thirst * season.moisture)
 
@@ -213,7 +232,7 @@ def _crop(green: Float32, ripe: Float32, variant: float, season: Season) -> Floa
     leaf = _ramp(phase, 0.12, 0.30) - _ramp(phase, 0.46, 0.60)
     straw = _ramp(phase, 0.46, 0.60) - _ramp(phase, 0.80, 0.95)
     tone = min(max(season.soil + 0.12 * math.sin(40.0 * variant), 0.0), 1.0)
-    soil = _wetted(along(palette.SOIL, season.spectra, tone) * np.float32(FIELD), season.moisture)
+    soil = _wetted(along(SOIL, season.spectra, tone) * np.float32(FIELD), season.moisture)
     # Closed crops differ: a field's own density, from its variant.
     leaf *= 0.72 + 0.28 * math.sin(23.0 * variant) ** 2
     rest = max(0.0, 1.0 - leaf - straw)
