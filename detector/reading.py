@@ -116,7 +116,7 @@ def openable(href: str, reader: ReaderSettings) -> str:
     """What GDAL opens. Raises Reject for a scheme, host or file that is not allowed."""
     if href.startswith("/vsicurl?"):
         return _signed_path(href, reader.reach)
-    scheme = urlsplit(href).scheme
+    scheme = _scheme(href)
     if href.startswith("/vsi") or scheme not in SCHEMES:
         raise Reject(
             f"href {mask(href)!r} has scheme {scheme or '/vsi'!r}; only http, https, s3 and files are read"
@@ -131,6 +131,13 @@ def openable(href: str, reader: ReaderSettings) -> str:
             "if items may name files"
         )
     return local_path(href)
+
+
+def _scheme(href: str) -> str:
+    try:
+        return urlsplit(href).scheme
+    except ValueError as exc:
+        raise Reject(f"href {mask(href)[:160]!r} is malformed ({exc})") from exc
 
 
 def local_path(href: str) -> str:

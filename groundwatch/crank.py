@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -17,7 +18,7 @@ from groundwatch.wiring import App, worker_name
 from registry import metrics
 from registry.bus import Delivery, Topic
 from registry.bus.consume import Handled, consume
-from registry.errors import ConfigError, Retry
+from registry.errors import ConfigError, GroundwatchError, Retry
 from registry.events import Event
 from registry.log import get_logger, mask
 
@@ -121,6 +122,48 @@ class Crank:
         self._health.trouble = ""
         return tally
 
+    def work(self) -> tuple[Tally, App | None]:
+        """Turn until stopped, or until other settings are taken over: then the program as they say."""
+        total = Tally()
+        with self.watched(), self.shipping():
+            while not self._app.stopping.is_set():
+                if self._app.reloading.is_set() and (successor := self._successor()) is not None:
+                    return total, successor
+                total = total + self.turn_or_wait()
+                self._app.stopping.wait(self.idle_seconds())
+        return total, None
+
+    def _successor(self) -> App | None:
+        """The program under the settings as they are now; None where they are refused: the old ones stay."""
+        self._app.reloading.clear()
+        successor: App | None = None
+        try:
+            successor = self._app.renewed()
+            Crank(successor, self._roles)._make_workers()
+        except GroundwatchError as exc:
+            if successor is not None:
+                successor.close()
+            log.error("new configuration refused, the old one stays", exc=exc)
+            metrics.show("groundwatch_config_refused", 1.0)
+            return None
+        log.info("new configuration taken over")
+        return successor
+
+    def _make_workers(self) -> None:
+        """What these settings lead to, before anything rests on them. Raises what the making raises."""
+        made = {
+            "poll": lambda: self._poller,
+            "detect": lambda: self._detector,
+            "notify": lambda: self._alerter,
+        }
+        for role in self._roles:
+            made[role]()
+        listen = self._app.settings.operations.listen
+        if listen is not None:
+            from groundwatch.serving import check_name
+
+            check_name(listen)
+
     def _measure(self) -> None:
         """Look at the queues, now and then: on a broker that takes a while."""
         if not self._app.settings.operations.listen or self._app.now() < self._measure_due:
@@ -218,7 +261,8 @@ class Crank:
 
         def over() -> bool:
             ready = self._next_ready(topic)
-            return self._app.stopping.is_set() or self._app.now() >= until or ready is None or ready > 0.0
+            asked = self._app.stopping.is_set() or self._app.reloading.is_set()
+            return asked or self._app.now() >= until or ready is None or ready > 0.0
 
         return over
 
@@ -236,16 +280,19 @@ class Crank:
 
 
 def run(app: App, *, once: bool, roles: Sequence[str]) -> Tally:
-    """Turn the crank until stopped; ``once``: until nothing is left to do now."""
-    with graceful(app.stopping):
-        crank = Crank(app, frozenset(roles))
+    """Turn the crank until stopped, under new settings after SIGHUP; ``once``: until nothing is left now."""
+    total, played = Tally(), frozenset(roles)
+    with ExitStack() as opened, graceful(app.stopping, None if once else app.reloading):
         if once:
-            return crank.turn(once=True)
-        total = Tally()
-        with crank.watched(), crank.shipping():
-            while not app.stopping.is_set():
-                total = total + crank.turn_or_wait()
-                app.stopping.wait(crank.idle_seconds())
+            return Crank(app, played).turn(once=True)
+        current: App | None = app
+        while current is not None:
+            done, successor = Crank(current, played).work()
+            total = total + done
+            if successor is not None:
+                opened.callback(successor.close)
+                current.close()
+            current = successor
     return total
 
 
@@ -261,8 +308,11 @@ def backfill(
 
 
 @contextmanager
-def graceful(stopping: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT finish the event in hand, then stop; a second one stops at once."""
+def graceful(stopping: threading.Event, reloading: threading.Event | None = None) -> Iterator[None]:
+    """SIGTERM and SIGINT finish the event in hand, then stop; a second one stops at once.
+
+    SIGHUP finishes it, then reads the settings again. On a terminal it ends the program, as ever.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -273,7 +323,14 @@ def graceful(stopping: threading.Event) -> Iterator[None]:
         log.info("stopping after the work in hand", signal=signal.Signals(number).name)
         stopping.set()
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def reload(_number: int, _frame: object) -> None:
+        if reloading is not None:
+            reloading.set()
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if reloading is not None and not sys.stdin.isatty():
+        handlers[signal.SIGHUP] = reload
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ It must not be open to the world: there is no login. Nothing served holds a secr
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,18 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing: probes come every few seconds."""
+
+
+def check_name(listen: str) -> None:
+    """Raises ConfigError where HOST:PORT names no address of this machine; it need not be free yet."""
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind((address[0], 0))
+    except (OSError, OverflowError) as exc:
+        raise ConfigError(f"operations.listen {listen} can't be had ({exc}); name another") from exc
 
 
 @contextmanager

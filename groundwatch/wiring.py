@@ -53,11 +53,26 @@ class App:
     So a detector on a bus of many machines never opens the store, which lies on another host.
     """
 
-    def __init__(self, settings: Settings, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        load: Callable[[], Settings] | None = None,
+    ) -> None:
+        """``load`` reads the settings again."""
         self.settings = settings
         self.now = now
         self.stopping = threading.Event()
+        self.reloading = threading.Event()
+        self._load = load or (lambda: settings)
         self._opened = ExitStack()
+
+    def renewed(self) -> App:
+        """The program as its settings are now, beside this one. Raises ConfigError where they are wrong."""
+        app = App(self._load(), now=self.now, load=self._load)
+        app.stopping, app.reloading = self.stopping, self.reloading
+        return app
 
     @cached_property
     def store(self) -> Store:
@@ -275,9 +290,13 @@ def failed_name(record: DeliveryRecord) -> str:
 @contextmanager
 def open_app(config: Path | None, *, verbose: bool = False) -> Iterator[App]:
     """The program as the configuration says; everything closed at the end."""
-    settings = load_settings(config)
-    configure("debug" if verbose else settings.log.level, json_lines=settings.log.json_lines)
-    app = App(settings)
+
+    def load() -> Settings:
+        settings = load_settings(config)
+        configure("debug" if verbose else settings.log.level, json_lines=settings.log.json_lines)
+        return settings
+
+    app = App(load(), load=load)
     try:
         yield app
     finally:

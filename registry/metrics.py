@@ -85,6 +85,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "groundwatch_silent_areas": Metric(
             Kind.GAUGE, "Areas without a pass for longer than operations.silence_days."
         ),
+        "groundwatch_config_refused": Metric(
+            Kind.GAUGE, "1 where the configuration was changed and refused; the old one is in force."
+        ),
         "groundwatch_up_timestamp_seconds": Metric(
             Kind.GAUGE, "When the main loop, or a worker over a long event, last gave a sign of life."
         ),

@@ -45,6 +45,8 @@ SHAPE: dict[str, Any] = {"epsg": 32634, "left": 499_000, "top": 5_001_000, "step
         "/vsis3/bucket/key",
         "ftp://93.184.216.34/a.tif",
         "GTIFF_DIR:1:/etc/passwd",
+        "http://[::1",
+        "//[x",
         "<VRTDataset/>",
         "http://127.0.0.1/a.tif",
         "http://169.254.169.254/latest/meta-data/",
