@@ -6,11 +6,12 @@ or a torch export, made elsewhere). Cards without weights are in ``detector.spec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
@@ -80,9 +81,20 @@ class Card(Value):
         return frozenset()
 
     @property
+    def partner_bands(self) -> frozenset[str]:
+        """Bands of the other sensor."""
+        own = S2_BANDS if self.sensor is Sensor.S2 else S1_BANDS
+        return frozenset(self.bands) - frozenset(own)
+
+    @property
     def feeds(self) -> frozenset[Target]:
         """The targets it gives scores of."""
         return frozenset()
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of what the answer depends on."""
 
     @model_validator(mode="after")
     def _bands_are_known(self) -> Self:
@@ -95,8 +107,7 @@ class Card(Value):
 
     @model_validator(mode="after")
     def _partner_named(self) -> Self:
-        own = S2_BANDS if self.sensor is Sensor.S2 else S1_BANDS
-        foreign = sorted(set(self.bands) - set(own))
+        foreign = sorted(self.partner_bands)
         if foreign and self.partner_max_age_days is None:
             raise ValueError(f"{foreign} are not of {self.sensor}; give partner_max_age_days")
         return self
@@ -172,9 +183,9 @@ class SegmentCard(WeightedCard):
     """Which head answers for a target: any of its labels counts, background does not."""
 
     @property
+    @abstractmethod
     def heads(self) -> tuple[Head, ...]:
         """Its heads with their labels."""
-        raise NotImplementedError
 
     @property
     def feeds(self) -> frozenset[Target]:
@@ -265,15 +276,25 @@ class ForeignInput(Value):
     """Per band; 1 where nothing is given."""
     stride: int = Field(default=32, ge=1, le=256)
     """Sides of what it is fed must be multiples of this."""
+    halo: int = Field(default=64, ge=0, le=512)
+    """Pixels around a window that its answer rests on."""
 
 
 class ForeignHead(Head):
     """One output of a foreign model."""
 
     output: str = Field(min_length=1)
-    """Name (ONNX) or number, from 0 (torch export), of the output."""
+    """Name of the output; of a torch export that returns a tuple, its number from 0."""
     background: int | None = Field(default=0, ge=0)
     """Which class is none of the labels; null = none: one sigmoid for the only label."""
+
+    @model_validator(mode="after")
+    def _background_fits(self) -> Self:
+        if self.background is None and len(self.labels) != 1:
+            raise ValueError(f"head {self.name} has {len(self.labels)} labels; say which class is background")
+        if self.background is not None and self.background > len(self.labels):
+            raise ValueError(f"background {self.background} is beyond the {self.classes} classes")
+        return self
 
 
 class ForeignCard(SegmentCard):
@@ -305,10 +326,7 @@ class ForeignCard(SegmentCard):
         return self
 
 
-AnyWeighted = NetworkCard | ChangeCard | ForeignCard
-
-
-def condition_of(card: WeightedCard, offered: Any, partner_age_days: float | None) -> Condition:
+def condition_of(card: WeightedCard, offered: Collection[str], partner_age_days: float | None) -> Condition:
     """What the input is like. ``partner_age_days`` None = all bands are of the same moment."""
     if not set(card.bands) <= set(offered):
         return Condition.ABSENT

@@ -15,7 +15,8 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_geom
 from shapely.geometry import shape
 
-from registry.errors import InputError
+from detector.units import check_units
+from registry.errors import InputError, Reject
 from registry.geometry import hectares
 from registry.models import BANDS, MASK_BAND, S1_BANDS, S2_BANDS
 
@@ -82,7 +83,7 @@ def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Imag
     """
     try:
         with rasterio.open(path) as source:
-            _check_source(source, path, bands)
+            check_source(source, path, bands)
             if onto is None:
                 profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
                 numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
@@ -98,7 +99,8 @@ def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Imag
     return _to_image(path, numbers, scaling, profile)
 
 
-def _check_source(source: Any, path: Path, bands: Sequence[str]) -> None:
+def check_source(source: Any, path: Path, bands: Sequence[str]) -> None:
+    """Raise InputError where an open file does not hold these bands."""
     if source.count != len(bands):
         raise InputError(
             f"{path} has {source.count} bands, --bands names {len(bands)}; name each band of the file"
@@ -109,8 +111,8 @@ def _check_source(source: Any, path: Path, bands: Sequence[str]) -> None:
         )
     if source.crs is None:
         raise InputError(f"{path} names no coordinate system; set it with gdal_edit.py -a_srs EPSG:n")
-    described = [name for name in source.descriptions if name in BANDS]
-    if len(described) == source.count and tuple(described) != tuple(bands):
+    described = [said if said in BANDS else "?" for said in source.descriptions]
+    if any(said not in ("?", name) for said, name in zip(described, bands, strict=True)):
         raise InputError(
             f"{path} says its bands are {','.join(described)}, --bands says {','.join(bands)}; correct it"
         )
@@ -148,31 +150,47 @@ def _as_numbers(data: Any) -> NDArray[Any]:
 def _to_image(
     path: Path, numbers: Mapping[str, NDArray[Any]], scaling: Scaling, profile: Mapping[str, Any]
 ) -> Image:
+    bands = physical_bands(numbers, scaling, decibel=in_decibel(numbers))
+    check_plausible(path, bands, scaling)
+    scl = numbers.get(MASK_BAND)
+    classes = None if scl is None else np.nan_to_num(scl, nan=0.0).astype(np.uint8)
+    return Image(path=path, bands=bands, scl=classes, profile=profile)
+
+
+def physical_bands(
+    numbers: Mapping[str, NDArray[Any]], scaling: Scaling, *, decibel: bool
+) -> dict[str, Float32]:
+    """Numbers of a file by band -> reflectance and linear power; NaN where any band has no data."""
     optical = [name for name in numbers if name in S2_BANDS]
     seen = np.isfinite(np.stack([numbers[name] for name in numbers if name != MASK_BAND])).all(axis=0)
     if optical:
         # Zero in every band is how files without a nodata tag say "no data".
         seen &= np.any([numbers[name] != 0 for name in optical], axis=0)
     physical = {name: numbers[name] * scaling.scale + scaling.offset for name in optical}
-    physical |= {name: _linear_power(numbers[name]) for name in numbers if name in S1_BANDS}
-    bands = {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in physical.items()}
-    _check_plausible(path, {name: bands[name] for name in optical}, scaling)
-    scl = numbers.get(MASK_BAND)
-    classes = None if scl is None else np.nan_to_num(scl, nan=0.0).astype(np.uint8)
-    return Image(path=path, bands=bands, scl=classes, profile=profile)
+    for name in numbers:
+        if name in S1_BANDS:
+            physical[name] = np.power(10.0, numbers[name] / 10.0) if decibel else numbers[name]
+    return {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in physical.items()}
 
 
-def _linear_power(backscatter: NDArray[Any]) -> NDArray[Any]:
-    """Backscatter is negative on most land only where it is in decibel: turned into linear power."""
-    finite = backscatter[np.isfinite(backscatter)]
-    if finite.size and float(np.median(finite)) < 0.0:
-        return np.power(10.0, backscatter / 10.0)
-    return backscatter
+def in_decibel(numbers: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the file's radar is in decibel: only there is backscatter negative on most land."""
+    radar = [numbers[name][np.isfinite(numbers[name])] for name in numbers if name in S1_BANDS]
+    return any(values.size and float(np.median(values)) < 0.0 for values in radar)
 
 
-def _check_plausible(path: Path, bands: Mapping[str, Float32], scaling: Scaling) -> None:
-    if not bands:
-        return
+def check_plausible(path: Path, bands: Mapping[str, Float32], scaling: Scaling) -> None:
+    """Raise InputError where these can't be reflectance and linear power, with the option to correct."""
+    optical = {name: band for name, band in bands.items() if name in S2_BANDS}
+    if optical:
+        _check_median(path, optical, scaling)
+    try:
+        check_units(bands)
+    except Reject as exc:
+        raise InputError(f"{path}: {exc}") from exc
+
+
+def _check_median(path: Path, bands: Mapping[str, Float32], scaling: Scaling) -> None:
     every = np.stack(list(bands.values()))
     if not np.isfinite(every).any():
         raise InputError(

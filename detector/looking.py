@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.models import Card, choose, score
+from detector.models import Card, choose, scores
 from detector.objects import watched
 from detector.products import PREVIEW_BANDS, write_preview
 from detector.quality import look_quality
@@ -22,6 +22,8 @@ from registry.log import get_logger
 from registry.models import S1_BANDS, Pass, Sensor, Target
 
 log = get_logger(__name__)
+
+Float32 = NDArray[np.float32]
 
 PARTNER_COVER = 0.98
 """Share of the pass's pixels that a partner must cover to be fused: elsewhere the pass would be lost."""
@@ -48,9 +50,11 @@ def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSetting
         log.info("partner covers too little, not fused", partner=partner.name)
         optical = {name for name in _offered(task) if name not in S1_BANDS}
         chosen = {target: _card(task, target, cards, optical) for target in area.targets}
+        stack = _without_radar(stack)
     quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
-    rows = {target: _row(task, card, stack, quality.weight) for target, card in chosen.items()}
+    logits = _logits(chosen, stack)
+    rows = {target: _row(task, chosen[target], logit, quality.weight) for target, logit in logits.items()}
     notes = (*stack.notes, *quality.notes)
     log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])
     return Look(rows=rows, clear_fraction=quality.clear_fraction, notes=notes)
@@ -79,11 +83,12 @@ def _card(task: PassFound, target: Target, cards: Mapping[str, Card], offered: C
     try:
         if pass_.sensor is Sensor.S1:
             order = getattr(models, f"{target.value}_sar")
-            return choose(cards, order, set(offered) & set(S1_BANDS))
+            return choose(cards, order, set(offered) & set(S1_BANDS), target=target)
         age = None
         if task.partner is not None:
             age = (pass_.acquired - task.partner.acquired).total_seconds() / 86_400
-        return choose(cards, getattr(models, target.value), offered, partner_age_days=age)
+        order = getattr(models, target.value)
+        return choose(cards, order, offered, target=target, partner_age_days=age)
     except ConfigError as exc:  # what an event names must not stop the detector
         raise Reject(str(exc)) from exc
 
@@ -100,14 +105,28 @@ def _covers(stack: Stack) -> bool:
     return bool(both.sum() >= PARTNER_COVER * seen.sum())
 
 
-def _row(task: PassFound, card: Card, stack: Stack, weight: NDArray[np.uint8]) -> LedgerRow:
+def _without_radar(stack: Stack) -> Stack:
+    """Models that can do without the partner must not see it in half of their pixels."""
+    optical = {name: band for name, band in stack.bands.items() if name not in S1_BANDS}
+    return replace(stack, bands=optical, partner_age_days=None)
+
+
+def _logits(chosen: Mapping[Target, Card], stack: Stack) -> dict[Target, Float32]:
+    """The logits of every target; a card that serves several runs once."""
+    found: dict[Target, Float32] = {}
+    for card in {card.id: card for card in chosen.values()}.values():
+        served = [target for target, one in chosen.items() if one.id == card.id]
+        found |= scores(card, stack.bands, served, partner_age_days=stack.partner_age_days)
+    return {target: found[target] for target in chosen}
+
+
+def _row(task: PassFound, card: Card, logit: Float32, weight: NDArray[np.uint8]) -> LedgerRow:
     pass_ = task.pass_
-    scores = quantise(score(card, stack.bands))
     return LedgerRow(
         name=pass_.name.rpartition("_r")[0],
         acquired=pass_.acquired,
         sensor=pass_.sensor,
         source=source_name(pass_.sensor, card.id, pass_.relative_orbit),
-        score=scores,
+        score=quantise(logit),
         weight=weight,
     )

@@ -1,0 +1,280 @@
+"""Prediction over images of any size: windows read ahead, answered on the device, handed to a sink.
+
+Windows have a core of 512 pixels and a halo of 32: the core is kept, so that cores meet without seams and
+there is nothing to blend. Only windows are ever in memory, whatever the image's size; the next ones are
+read while one is answered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detector.cards import ChangeCard, Condition, NetworkCard, SegmentCard, WeightedCard, condition_of
+from detector.engine import Device, Engine, References, open_engine, padded, physical
+from detector.inputs import Reference, medians
+from detector.windows import CORE_PX, ArrayReader, Bands, Reader, Window, windows
+from registry.errors import Reject
+from registry.models import Target
+
+Float32 = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+
+UNSEEN = 255
+"""Class code of a pixel in which a needed band has no data."""
+BATCH = {"cpu": 1, "cuda": 8}
+"""Windows answered at once: a CPU is full with one."""
+READERS = {"cpu": 1, "cuda": 8}
+"""Threads that read ahead; on a CPU more would take the network's cores."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A logit that is asked for: some classes of a head against its others."""
+
+    head: str
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model, and under which circumstances."""
+
+    codes: tuple[str, ...] = ()
+    """Heads whose class codes are wanted."""
+    votes: Mapping[str, Vote] = field(default_factory=dict)
+    """Logits that are wanted, by the name they are given."""
+    condition: Condition = Condition.FRESH
+    references: References = (None,)
+    """Per date what replaces the fixed means of the normalisation."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about one window's core, or about a whole image."""
+
+    codes: Mapping[str, Codes]
+    """Per head (h, w): 0 background, n the n-th label, 255 unseen."""
+    logits: Mapping[str, Float32]
+    """Per vote (h, w): its calibrated logit; NaN = unseen."""
+
+
+Sink = Callable[[Window, Answer], object]
+
+
+@dataclass(frozen=True)
+class _OnDevice:
+    """An answer that may still be computing."""
+
+    window: Window
+    codes: Mapping[str, Tensor]
+    logits: Mapping[str, Tensor]
+
+    def fetched(self) -> Answer:
+        return Answer(
+            {name: codes.cpu().numpy() for name, codes in self.codes.items()},
+            {name: logit.cpu().numpy() for name, logit in self.logits.items()},
+        )
+
+
+def predict(
+    card: WeightedCard,
+    reader: Reader,
+    shape: tuple[int, int],
+    sink: Sink,
+    *,
+    question: Question,
+    device: Device = Device.AUTO,
+    half: bool | None = None,
+    core: int = CORE_PX,
+) -> None:
+    """Answer every window of an image of ``shape`` and hand it to ``sink``, row by row.
+
+    ``reader`` is called from other threads, once per window. Raises what it raises, and ConfigError as
+    ``open_engine`` does.
+    """
+    engine = open_engine(card, device, half=half)
+    cut = windows(shape, core=core, halo=engine.halo, stride=engine.stride)
+    kind = engine.device.type
+    waiting: deque[_OnDevice] = deque()
+    for batch in _batches(_read_ahead(reader, cut, READERS[kind]), BATCH[kind]):
+        behind = len(waiting)
+        waiting.extend(_answers(card, engine, batch, question))
+        for _ in range(behind):  # one batch behind: the device computes while the last one is stored
+            one = waiting.popleft()
+            sink(one.window, one.fetched())
+    for one in waiting:
+        sink(one.window, one.fetched())
+
+
+def predict_image(
+    card: WeightedCard,
+    dates: Sequence[Mapping[str, Float32]],
+    question: Question,
+    *,
+    device: Device = Device.AUTO,
+    half: bool | None = None,
+    core: int = CORE_PX,
+) -> Answer:
+    """The same for bands in memory, in physical units: one mapping per date."""
+    shape = next(iter(dates[0].values())).shape
+    codes = {head: np.full(shape, UNSEEN, np.uint8) for head in question.codes}
+    logits = {name: np.full(shape, np.nan, np.float32) for name in question.votes}
+
+    def keep(window: Window, answer: Answer) -> None:
+        for head, found in answer.codes.items():
+            codes[head][window.place] = found
+        for name, logit in answer.logits.items():
+            logits[name][window.place] = logit
+
+    reader = ArrayReader(dates, card.bands)
+    predict(card, reader, (shape[0], shape[1]), keep, question=question, device=device, half=half, core=core)
+    return Answer(codes, logits)
+
+
+def target_logits(
+    card: SegmentCard,
+    bands: Mapping[str, Float32],
+    targets: Collection[Target],
+    *,
+    partner_age_days: float | None = None,
+    device: Device = Device.AUTO,
+) -> Mapping[Target, Float32]:
+    """(h, w) logit per target, NaN = unseen; the card's network runs once for all of them."""
+    question = Question(
+        votes={target.value: target_vote(card, target) for target in targets},
+        condition=condition_of(card, bands, partner_age_days),
+        references=references(card, (bands,)),
+    )
+    found = predict_image(card, (bands,), question, device=device).logits
+    return {target: found[target.value] for target in targets}
+
+
+def target_vote(card: SegmentCard, target: Target) -> Vote:
+    """Any label of the target's head against background."""
+    name = card.targets[target]
+    head = next(head for head in card.heads if head.name == name)
+    return Vote(name, tuple(range(1, head.classes)))
+
+
+def references(
+    card: WeightedCard,
+    dates: Sequence[Mapping[str, Float32]],
+    *,
+    history: Mapping[str, float] | None = None,
+) -> References:
+    """Per date what replaces the fixed means of a card's normalisation.
+
+    Of a pair, the earlier date is the history unless ``history`` is given. Raises Reject where there is
+    none.
+    """
+    kind = Reference.FIXED
+    if isinstance(card, NetworkCard | ChangeCard):
+        kind = card.normalisation.reference
+    if kind is Reference.FIXED:
+        return [None] * len(dates)
+    if kind is Reference.RELATIVE:
+        return [_known(card, medians(date, _there(card, date))) for date in dates]
+    if history is None and len(dates) == 1:
+        raise Reject(f"model {card.id} needs the place's clear history; name another model for single images")
+    first = _known(card, medians(dates[0], _there(card, dates[0]))) if history is None else history
+    return [first] * len(dates)
+
+
+def _there(card: WeightedCard, date: Mapping[str, Float32]) -> list[str]:
+    return [name for name in card.bands if name in date]
+
+
+def _known(card: WeightedCard, found: Mapping[str, float]) -> Mapping[str, float]:
+    """Medians, with the fixed mean where a band has no pixel at all."""
+    means = card.normalisation.mean if isinstance(card, NetworkCard | ChangeCard) else {}
+    return {name: value if np.isfinite(value) else means[name] for name, value in found.items()}
+
+
+def _read_ahead(
+    reader: Reader, cut: Iterator[Window], threads: int
+) -> Iterator[tuple[Window, Sequence[Bands]]]:
+    """Windows with their numbers, in order; ``threads`` + 1 of them are read or being read at any time."""
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="window") as pool:
+        ahead: deque[tuple[Window, Future[Sequence[Bands]]]] = deque()
+        try:
+            for window in cut:
+                ahead.append((window, pool.submit(copy_context().run, reader, window)))
+                if len(ahead) > threads:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _batches(
+    read: Iterable[tuple[Window, Sequence[Bands]]], size: int
+) -> Iterator[list[tuple[Window, Sequence[Bands]]]]:
+    """Neighbours of one shape, at most ``size`` at a time."""
+    batch: list[tuple[Window, Sequence[Bands]]] = []
+    for window, dates in read:
+        if batch and (len(batch) == size or batch[0][0].shape != window.shape):
+            yield batch
+            batch = []
+        batch.append((window, dates))
+    if batch:
+        yield batch
+
+
+def _answers(
+    card: WeightedCard, engine: Engine, batch: Sequence[tuple[Window, Sequence[Bands]]], question: Question
+) -> list[_OnDevice]:
+    inputs, unseen = [], []
+    for window, dates in batch:
+        bands = [
+            {name: physical(numbers, window, engine.device) for name, numbers in date.items()}
+            for date in dates
+        ]
+        inputs.append(engine.prepare(bands, question.references))
+        unseen.append(_unseen(card, bands))
+    rows, columns = batch[0][0].shape
+    outputs = engine.run(padded(torch.stack(inputs), engine.stride))
+    whole = {name: z[:, :, :rows, :columns] for name, z in outputs.items()}
+    return [
+        _answer(card, window, {name: z[at] for name, z in whole.items()}, unseen[at], question)
+        for at, (window, _) in enumerate(batch)
+    ]
+
+
+def _unseen(card: WeightedCard, dates: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    needed = [name for name in card.bands if name not in card.may_lack]
+    return torch.stack([torch.isnan(date[name]) for date in dates for name in needed]).any(dim=0)
+
+
+def _answer(
+    card: WeightedCard, window: Window, z: Mapping[str, Tensor], unseen: Tensor, question: Question
+) -> _OnDevice:
+    """Codes and logits of the window's core, still on the device."""
+    hidden = unseen[window.kept]
+    codes = {
+        head: z[head][:, *window.kept].argmax(dim=0).to(torch.uint8).masked_fill(hidden, UNSEEN)
+        for head in question.codes
+    }
+    logits = {}
+    for name, vote in question.votes.items():
+        core = z[vote.head][:, *window.kept] / card.temperature_of(vote.head, question.condition)
+        logits[name] = vote_logit(core, vote.classes).masked_fill(hidden, torch.nan)
+    return _OnDevice(window, codes, logits)
+
+
+def vote_logit(z: Tensor, classes: Sequence[int]) -> Tensor:
+    """(classes, h, w) -> (h, w): log of the chosen classes' share over that of the others."""
+    rest = [number for number in range(z.shape[0]) if number not in classes]
+    return torch.logsumexp(z[list(classes)], dim=0) - torch.logsumexp(z[rest], dim=0)
