@@ -107,7 +107,10 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
     substrate = 1.0 if material == "metal_ores" and copper else SUBSTRATE[material] + tone
     smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (17.0, 88.0)
     radius = smallest * (largest / smallest) ** size_draw
-    opened = -0.5 - (5.0 if mine_type == "alluvial" else 11.0) * age if early < 0.72 else 8.0 * age
+    opened = -0.5 - 11.0 * age if early < 0.75 else 8.0 * age
+    if mine_type == "alluvial":
+        # They come and go faster.
+        opened, life = -4.0 + 8.5 * age, 0.75 * life
     return Site(
         seed=seed,
         index=index,
@@ -121,7 +124,7 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
         heading=heading,
         mirror=mirror,
         opened=opened,
-        life=life if mine_type != "alluvial" else 0.6 * life,
+        life=life,
     )
 
 

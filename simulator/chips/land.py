@@ -171,10 +171,10 @@ def paint_base(canvas: Canvas, place: Place) -> None:
         if share < 0.008:
             continue
         level = NormalDist().inv_cdf(1.0 - share)
-        mosaic = above(field + np.float32(0.12) * grain, level, patch.soft)
+        mosaic = above(field + np.float32(0.08) * grain, level, patch.soft)
         label = forest_label(patch.material)
         if patch.material is Material.SECONDARY:
-            tone *= 0.65
+            tone *= 0.55
         canvas.paint(patch.material, mosaic, labels=label, variant=tone)
 
 
@@ -203,7 +203,11 @@ def paint_fields(canvas: Canvas, place: Place) -> None:
         np.float32(depth / 2) - np.abs(v - (row + np.float32(0.5)) * np.float32(depth)),
         np.float32(length / 2) - np.abs(moved - (column + np.float32(0.5)) * np.float32(length)),
     )
-    farmed = cover(np.float32(trim / 2) - from_edge) * above(region, NormalDist().inv_cdf(1.0 - share), 0.1)
+    region = above(region, NormalDist().inv_cdf(1.0 - share), 0.1)
+    canvas.paint(
+        Material.SOIL if place.climate == "desert" else Material.GRASS, region, variant=float(tones[0])
+    )
+    farmed = region * cover(np.float32(trim / 2) - from_edge)
     for kind in range(5):
         since = (place.day / 365.0 - phases[kind]) % 1.0
         fallow = int(place.years) % 5 == kind and kind < 2

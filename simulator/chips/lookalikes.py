@@ -11,7 +11,9 @@ from simulator.chips.canvas import Canvas, Purpose
 from simulator.chips.land import Place
 from simulator.chips.layers import Material
 from simulator.chips.shapes import (
+    FAR,
     above,
+    along_line,
     box,
     cell_number,
     cover,
@@ -62,19 +64,24 @@ def _crossing(canvas: Canvas, rng: Rng, *, bend: tuple[float, float]) -> list[tu
 
 
 def braided_river(canvas: Canvas, place: Place, rng: Rng) -> None:
-    """Threads of water between bars of sand and gravel; which are wet changes with the stage and the year."""
+    """Threads of water that part and meet between bars of sand; the stage and the year move them."""
     line, half = _crossing(canvas, rng, bend=(5.0, 18.0)), float(rng.uniform(8.0, 28.0))
     silt, tone = float(rng.uniform(0.2, 0.9)), float(rng.uniform(0.3, 0.95))
-    rough, threads = noise(rng, canvas.size, 32), noise(rng, canvas.size, 16)
-    moved = noise(place.rng(Purpose.LOOK_ALIKE, 200 + int(place.years)), canvas.size, 16)
-    away = line_distance(canvas.size, line, half + 12.0)
+    rough, bars = noise(rng, canvas.size, 32), noise(rng, canvas.size, 16)
+    lengths, phases = rng.uniform(7.0, 22.0, 6), rng.uniform(0.0, 2 * math.pi, 6)
+    swings, widths = rng.uniform(0.35, 0.95, 6) * half, rng.uniform(0.6, 2.4, 6)
+    away, along, side = along_line(canvas.size, line, half + 12.0)
     bed = away - np.float32(half) + np.float32(3.0) * rough
     canvas.paint(Material.SAND, cover(bed), variant=tone)
-    canvas.paint(Material.SAND, cover(bed + np.float32(2.0)) * above(threads, 0.6, 0.6), variant=0.4 * tone)
-    stage = np.float32(0.25 + 0.9 * place.wetness())
-    thread = np.abs(threads + np.float32(0.35) * moved) - stage * np.float32(0.42)
-    canvas.paint(Material.WATER_TURBID, cover(np.maximum(bed + 1.0, thread * 5.0)), variant=silt)
+    canvas.paint(Material.SAND, cover(bed + np.float32(2.0)) * above(bars, 0.6, 0.6), variant=0.4 * tone)
     canvas.paint(Material.SHRUB, cover(bed + np.float32(3.0)) * above(rough, 1.1, 0.2), variant=0.5)
+    stage, moved = 0.4 + 1.2 * place.wetness(), 0.4 * math.floor(place.years)
+    water = np.full(bed.shape, FAR, np.float32)
+    for number in range(3 + int(half > 14.0) + 2 * int(half > 20.0)):
+        turn = along * np.float32(1.0 / lengths[number]) + np.float32(phases[number] + moved * (number % 3))
+        course = np.float32(swings[number]) * np.sin(turn) + np.float32(2.0) * bars
+        np.minimum(water, np.abs(side - course) - np.float32(widths[number] * stage), out=water)
+    canvas.paint(Material.WATER_TURBID, cover(np.maximum(water, bed + np.float32(1.0))), variant=silt)
 
 
 def sandbars(canvas: Canvas, place: Place, rng: Rng) -> None:

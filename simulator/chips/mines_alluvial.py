@@ -163,7 +163,7 @@ def _extent(site: Site) -> tuple[float, float]:
     rng = site.rng(Purpose.MINE)
     # A lone patch after the West African outlines, or a chain of them as along Amazonian streams.
     lone, chain = draw_artisanal_area(rng), 130.0 * site.radius * float(rng.uniform(0.6, 1.6))
-    area = lone if rng.uniform() < 0.3 else chain
+    area = lone if rng.uniform() < 0.25 else chain
     half_width = float(np.clip(math.sqrt(area) * rng.uniform(0.11, 0.24), 3.2, 20.0))
     return half_width, max(area / (2.0 * half_width), 2.0 * half_width)
 
