@@ -52,17 +52,17 @@ def through_optics(
     seen = np.empty_like(light)
     native: dict[str, Float32] = {}
     for px in (1, 2, 6):
-        down_r, up_r = _axis(size, px, lattice.row % px, lattice.south)
-        down_c, up_c = _axis(size, px, lattice.column % px, lattice.east)
+        down_r, up_r = _axis(size, px, lattice.row % px, round(lattice.south * 32) / 32)
+        down_c, up_c = _axis(size, px, lattice.column % px, round(lattice.east * 32) / 32)
         for number, name in enumerate(S2_BANDS):
             if NATIVE_PX[name] != px:
                 continue
-            own = down_r @ light[number] @ down_c.T
+            own = _along_both(down_r, down_c, light[number])
             own += noise[number, : own.shape[0], : own.shape[1]]
             own = read(numbers(own, baseline), baseline)
             if keep_native:
                 native[name] = own
-            seen[number] = own if px == 1 else up_r @ own @ up_c.T
+            seen[number] = own if px == 1 else _along_both(up_r, up_c, own)
     return seen, native
 
 
@@ -78,10 +78,37 @@ def read(found: Float32, baseline: str) -> Float32:
     return np.asarray((found + np.float32(OFFSETS[baseline])) * np.float32(1e-4), np.float32)
 
 
-def _axis(size: int, px: int, phase: int, shift: float) -> tuple[Float32, Float32]:
+Bands = tuple[tuple[slice, Float32], ...]
+"""A matrix by ranges of rows: the columns that matter to each, and what stands there."""
+_PART = 64
+_NOTHING = 1e-7
+
+
+def _along_both(rows: Bands, columns: Bands, field: Float32) -> Float32:
+    """``rows`` @ field @ ``columns``.T"""
+    return _multiplied(columns, _multiplied(rows, field).T).T
+
+
+def _multiplied(matrix: Bands, field: Float32) -> Float32:
+    return np.concatenate([part @ field[columns] for columns, part in matrix])
+
+
+@lru_cache(maxsize=512)
+def _axis(size: int, px: int, phase: int, shift: float) -> tuple[Bands, Bands]:
     """((n, size) to native pixels, (size, n) back) along one axis."""
-    down = _average(size, px, phase) @ _blur(size, _BLUR[px], round(shift * 32) / 32)
-    return down, upsampling(size, px, phase)
+    down = _average(size, px, phase) @ _blur(size, _BLUR[px], shift)
+    return _bands(down), _bands(upsampling(size, px, phase))
+
+
+def _bands(matrix: Float32) -> Bands:
+    """Cut into ranges of rows, each with only the columns that matter to it."""
+    parts = []
+    for first in range(0, len(matrix), _PART):
+        rows = slice(first, min(first + _PART, len(matrix)))
+        used = np.flatnonzero((np.abs(matrix[rows]) > _NOTHING).any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        parts.append((columns, np.ascontiguousarray(matrix[rows, columns])))
+    return tuple(parts)
 
 
 @lru_cache(maxsize=256)

@@ -154,11 +154,12 @@ def paint(
         if kind.texture in ("canopy", "stands"):
             # Crowns throw longer shadows under a low sun.
             matrix[0, :12] *= np.float32(shadow)
-        new = _coloured(fields[seen.at], base, matrix)
+        new = _coloured(np.take(fields, seen.at, axis=0), base, matrix)
         if isinstance(seen.shade, np.ndarray) or seen.shade != 1.0:
             new[:, :12] *= seen.shade
         new *= seen.share[:, None]
-        canvas[seen.at] += new
+        new += np.take(canvas, seen.at, axis=0)
+        canvas[seen.at] = new
         free[seen.at] -= seen.share
     return np.ascontiguousarray(canvas.T).reshape(14, size, size)
 

@@ -100,7 +100,8 @@ TEXTURES: Mapping[str, Texture] = {
         (0.012, 0.010, 0.004, -0.004, -0.006, -0.004, 0.000, 0.004, 0.006, 0.010, 0.040, 0.052),
         (0.60, 0.6),
         (1.0, 1.0),
-        (0.3, 0.5, 0.8),
+        (0.3, 0.6, 1.0),
+        1.4,
     ),
     # Tipped and blasted ground [K], between bare and built: heaps, blocks, tracks.
     "broken": Texture(
