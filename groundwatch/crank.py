@@ -151,7 +151,7 @@ class Crank:
 
     def _make_workers(self) -> None:
         """What these settings lead to, before anything rests on them. Raises what the making raises."""
-        made = {
+        made: dict[str, Callable[[], object]] = {
             "poll": lambda: self._poller,
             "detect": lambda: self._detector,
             "notify": lambda: self._alerter,
@@ -327,6 +327,7 @@ def graceful(stopping: threading.Event, reloading: threading.Event | None = None
         if reloading is not None:
             reloading.set()
 
+    handlers: dict[signal.Signals, Callable[[int, object], None]]
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
     if reloading is not None and not sys.stdin.isatty():
         handlers[signal.SIGHUP] = reload

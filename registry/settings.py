@@ -187,10 +187,10 @@ def _expanded(document: Document, environ: Mapping[str, str]) -> Document:
             name, default = match["name"], match["default"]
             found = environ.get(name, default)
             if found is None:
-                key = ".".join(map(str, path))
+                key, shown = ".".join(map(str, path)), name[:60]
                 raise ConfigError(
-                    f"{document.origin(path)}: key {key}: variable {name!r} is not set; "
-                    f"set it, or write ${{{name}:-default}}"
+                    f"{document.origin(path)}: key {key}: variable {shown!r} is not set; "
+                    f"set it, or write ${{{shown}:-default}}"
                 )
             return found
 
@@ -202,7 +202,7 @@ def _expanded(document: Document, environ: Mapping[str, str]) -> Document:
 def _file_text(name: str, where: str) -> str:
     """What a secret file holds, without the newline at its end. Raises ConfigError where it can't be."""
     if not Path(name).is_absolute():
-        raise ConfigError(f"{where}: file {name!r} has no absolute path; write ${{file:/PATH}}")
+        raise ConfigError(f"{where}: file {name[:200]!r} has no absolute path; write ${{file:/PATH}}")
     try:
         with Path(name).open("rb") as file:
             raw = file.read(MAX_SECRET_BYTES + 1)

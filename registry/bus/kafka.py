@@ -141,11 +141,18 @@ class KafkaBus:
         """See Bus. Of what this process's share holds; 0.0 as long as it is joining or reading."""
         reader, stream = self._reader(topic), self._streams[topic]
         reader.want()
-        with stream.lock:
-            soonest = stream.tracker.next_ready()
-        if soonest is None:
-            return None if reader.is_worked_off() else 0.0
+        if (soonest := self._soonest(stream)) is None:
+            if not reader.is_worked_off():
+                return 0.0
+            # The reader may have read the rest between our look and its answer.
+            if (soonest := self._soonest(stream)) is None:
+                return None
         return max(0.0, soonest - self._moment())
+
+    @staticmethod
+    def _soonest(stream: _Stream) -> float | None:
+        with stream.lock:
+            return stream.tracker.next_ready()
 
     def depth(self, topic: Topic) -> Depth:
         """See Bus. Of the whole group, as the broker knows it."""
