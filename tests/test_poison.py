@@ -34,7 +34,7 @@ from tests.test_stack import write_raster
 
 ATTEMPTS = 3
 BANDS = ("B02", "B03", "B04", "B08")
-AREA = {"left": 340_000, "top": 4_990_000, "step": 10, "size": (400, 400), "epsg": 32635}
+AREA: dict[str, Any] = {"left": 340_000, "top": 4_990_000, "step": 10, "size": (400, 400), "epsg": 32635}
 """A raster that covers the samples' area at 25 E, 45 N."""
 
 
