@@ -15,6 +15,7 @@ from simulator.chips.layers import Float32, Material
 from simulator.chips.outlines import SMOOTH, draw_artisanal_area
 from simulator.chips.shapes import (
     FAR,
+    NARROWEST,
     Window,
     along_line,
     cover,
@@ -172,7 +173,7 @@ def _bounds(size: int, distance: Float32) -> Window | None:
     """The part of the canvas near the workings."""
     near = distance < 14.0
     rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-    if rows.size == 0:
+    if min(rows.size, columns.size) < NARROWEST:
         return None
     top, left = int(rows[0]), int(columns[0])
     return Window(top, left, min(int(rows[-1]) + 1, size) - top, min(int(columns[-1]) + 1, size) - left)

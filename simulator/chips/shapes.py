@@ -21,6 +21,8 @@ BANK = 512
 """Pixels a side of a stored noise field."""
 KINDS = 3
 """Stored fields per wavelength."""
+NARROWEST = 2
+"""Pixels a side of the smallest window: a slope needs two."""
 LOTS = 32
 """Rows and columns of plots that differ; a power of two."""
 BANK_SEED = 20_261
@@ -86,10 +88,10 @@ class Window:
 
 
 def window_around(size: int, x: float, y: float, reach: float) -> Window | None:
-    """The part of the canvas within ``reach`` of a point; None where there is none."""
+    """The part of the canvas within ``reach`` of a point; None where there is none wide enough for slopes."""
     top, left = max(0, math.floor(y - reach)), max(0, math.floor(x - reach))
     bottom, right = min(size, math.ceil(y + reach) + 1), min(size, math.ceil(x + reach) + 1)
-    if bottom <= top or right <= left:
+    if bottom < top + NARROWEST or right < left + NARROWEST:
         return None
     return Window(top, left, bottom - top, right - left)
 
