@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from detector.cards import ChangeCard, Condition, Metric, NetworkCard
+from detector.engine import Device
 from detector.inputs import Normalisation
 from detector.network import build
 from detector.training.batches import Crops, Recipe, fit_normalisation, recipe_of
@@ -48,6 +49,8 @@ class Workshop:
     """Chips made once."""
     bar: Bar
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    choice: Device = Device.AUTO
+    """The device as it was asked for."""
     processes: int = 2
     """Processes that make chips."""
 

@@ -16,11 +16,14 @@ from groundwatch.console import Command, Options, pass_options, progress, show_r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from detector.cards import Card
     from detector.training.plan import TrainingPlan
+    from detector.training.sources import ChipSource
     from detector.training.train_set import Workshop
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+SHOWN_FACTS = ("climate", "mine_type", "material", "look_alike", "sky")
 DEVICES = click.Choice(["auto", "cpu", "cuda"])
 
 
@@ -117,6 +120,7 @@ def _workshop(out: Path, cache: Path | None, device: str, threads: int | None, p
         cache=cache or out / "cache",
         bar=_bar,
         device=pick_device(Device(device)),
+        choice=Device(device),
         processes=processes,
     )
 
@@ -136,4 +140,124 @@ def _origin(*, simulated: bool) -> Any:
     )
 
 
-COMMANDS = (train,)
+@click.command(cls=Command)
+@_out("Folder for the tables and the pictures.")
+@click.option("--model", "models", multiple=True, required=True,
+              help="Id of a card, or the file of one; several are told side by side.")  # fmt: skip
+@click.option("--data", default="sim:heldout", show_default=True,
+              help="Folder of labelled chips, or sim:heldout, sim:shifted, sim:train.")  # fmt: skip
+@click.option("--chips", type=click.IntRange(1), default=100, show_default=True, help="Chips at most.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of simulated chips.")
+@click.option("--without", default="", help="Bands left out, separated by commas, such as VV,VH.")
+@click.option("--by", default="", help="Tell the figures also by a fact: mine_type, material, climate, sky.")
+@_machine
+@pass_options
+def evaluate(
+    options: Options,
+    out: Path,
+    models: tuple[str, ...],
+    data: str,
+    chips: int,
+    seed: int,
+    without: str,
+    by: str,
+    cache: Path | None,
+    device: str,
+    threads: int | None,
+    processes: int,
+) -> None:
+    """Measure models on labelled chips: IoU, F1, precision-recall, calibration, with intervals.
+
+    OUT gets evaluation.md and .json, side_by_side.md for several models, and the worst and best chips
+    of each beside their truth. Spectral cards are measured like any other.
+    """
+    from detector.training.examine import Examination, examine
+    from detector.training.report import flat
+
+    shop = _workshop(out, cache, device, threads, processes)
+    exam = Examination(
+        cards=tuple(_card(options, one) for one in models),
+        source=_source(data, seed),
+        count=chips,
+        out=out,
+        cache=shop.cache,
+        bar=shop.bar,
+        processes=processes,
+        device=shop.choice,
+        without=_names(without),
+        by=by,
+    )
+    show_rows(options, flat(examine(exam)), empty="nothing was measured")
+
+
+def _card(options: Options, name: str) -> Card:
+    """A card by id, or by its file."""
+    from detector.models import load_cards, shipped_cards
+    from registry.errors import NotFound
+    from registry.settings import load_settings
+
+    path = Path(name)
+    if path.suffix in (".yml", ".yaml"):
+        if not path.is_file():
+            raise NotFound(f"model card {path} does not exist; give the file of one")
+        cards = load_cards((path.parent,))
+        found = [card for card in cards.values() if card.id == path.stem]
+        if not found:
+            raise NotFound(f"{path} holds no card of the id {path.stem}; name the file after its id")
+        return found[0]
+    settings = load_settings(options.config_path())
+    cards = load_cards((shipped_cards(), *settings.model_cards))
+    if name not in cards:
+        raise NotFound(f"model card {name!r} does not exist; use one of {', '.join(sorted(cards))}")
+    return cards[name]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    from detector.images import parse_bands
+
+    return parse_bands(text) if text else ()
+
+
+def _source(data: str, seed: int) -> ChipSource:
+    from detector.training.sources import folder_source
+    from groundwatch.simulated import TEST_SEEDS, simulated
+
+    if data.startswith("sim:"):
+        return simulated(data.removeprefix("sim:"), seed + TEST_SEEDS)
+    return folder_source(Path(data))
+
+
+@click.command(cls=Command)
+@_out("Folder for the chips: DIR/NAME/pixels.tif, labels.tif, picture.png, overlay.png, chip.json.")
+@click.option("--chips", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--recipe", type=click.Choice(["train", "heldout", "shifted"]), default="train",
+              show_default=True, help="Which worlds they are drawn from.")  # fmt: skip
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is other chips.")
+@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True,
+              help="Side of a chip in pixels.")  # fmt: skip
+@click.option("--pairs", is_flag=True, help="Each place at two dates, with what changed.")
+@pass_options
+def simulate(options: Options, out: Path, chips: int, recipe: str, seed: int, size: int, pairs: bool) -> None:
+    """Write simulated chips with known labels, as files and pictures."""
+    from detector.training.folder import write_chip, write_pair
+    from detector.training.gallery import write_overlay
+    from groundwatch.simulated import simulated
+
+    source = simulated(recipe, seed, size=size)
+    rows = []
+    with progress(chips, what="simulating", unit="chip") as advance:
+        for index in range(chips):
+            if pairs:
+                pair = source.pair(index)
+                chip, folder = pair.after, write_pair(out, pair)
+            else:
+                chip = source.chip(index)
+                folder = write_chip(out, chip)
+            write_overlay(folder, chip)
+            facts = {key: chip.facts.get(key, "") for key in SHOWN_FACTS}
+            rows.append({"chip": chip.name, "acquired": chip.acquired} | facts)
+            advance(1)
+    show_rows(options, rows, empty="no chips")
+
+
+COMMANDS = (train, evaluate, simulate)
