@@ -15,6 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform_geom
 from shapely.geometry import shape
 
+from detector.quality import cloud_mask
 from detector.units import check_units
 from registry.errors import InputError, Reject
 from registry.geometry import hectares
@@ -207,3 +208,10 @@ def _check_median(path: Path, bands: Mapping[str, Float32], scaling: Scaling) ->
 
 def _first_line(exc: BaseException) -> str:
     return (str(exc).splitlines() or [type(exc).__name__])[0]
+
+
+def seen_pixels(image: Image) -> NDArray[np.bool_]:
+    """(h, w) where every band has data and neither scene class nor brightness says cloud."""
+    finite = np.isfinite(np.stack(list(image.bands.values()))).all(axis=0)
+    seen: NDArray[np.bool_] = finite & ~cloud_mask(image.bands, image.scl)
+    return seen

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.models import Card, choose, scores
+from detector.models import Card, choose, joint_scores
 from detector.objects import watched
 from detector.products import PREVIEW_BANDS, write_preview
 from detector.quality import look_quality
@@ -53,7 +53,7 @@ def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSetting
         stack = _without_radar(stack)
     quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
-    logits = _logits(chosen, stack)
+    logits = joint_scores(chosen, stack.bands, partner_age_days=stack.partner_age_days)
     rows = {target: _row(task, chosen[target], logit, quality.weight) for target, logit in logits.items()}
     notes = (*stack.notes, *quality.notes)
     log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])
@@ -109,15 +109,6 @@ def _without_radar(stack: Stack) -> Stack:
     """Models that can do without the partner must not see it in half of their pixels."""
     optical = {name: band for name, band in stack.bands.items() if name not in S1_BANDS}
     return replace(stack, bands=optical, partner_age_days=None)
-
-
-def _logits(chosen: Mapping[Target, Card], stack: Stack) -> dict[Target, Float32]:
-    """The logits of every target; a card that serves several runs once."""
-    found: dict[Target, Float32] = {}
-    for card in {card.id: card for card in chosen.values()}.values():
-        served = [target for target, one in chosen.items() if one.id == card.id]
-        found |= scores(card, stack.bands, served, partner_age_days=stack.partner_age_days)
-    return {target: found[target] for target in chosen}
 
 
 def _row(task: PassFound, card: Card, logit: Float32, weight: NDArray[np.uint8]) -> LedgerRow:

@@ -27,7 +27,9 @@ __all__ = [
     "NetworkCard",
     "SegmentCard",
     "SpectralCard",
+    "check_weights",
     "choose",
+    "joint_scores",
     "load_cards",
     "score",
     "scores",
@@ -122,6 +124,14 @@ def _missing(card: Card, available: Collection[str]) -> list[str]:
     return sorted(set(card.bands) - card.may_lack - set(available))
 
 
+def check_weights(card: Card) -> None:
+    """Load what a card needs besides itself. Raises ConfigError where it is not what the card says."""
+    if isinstance(card, WeightedCard):
+        from detector.engine import Device, open_engine
+
+        open_engine(card, Device.CPU, half=False)
+
+
 def score(
     card: Card, bands: Bands, *, target: Target | None = None, partner_age_days: float | None = None
 ) -> Float32:
@@ -133,8 +143,28 @@ def score(
     return scores(card, bands, (target,), partner_age_days=partner_age_days)[target]
 
 
+def joint_scores(
+    chosen: Mapping[Target, Card],
+    bands: Bands,
+    *,
+    partner_age_days: float | None = None,
+    device: str = "auto",
+) -> dict[Target, Float32]:
+    """``scores`` of each target by its card; a card that serves several runs once."""
+    found: dict[Target, Float32] = {}
+    for card in {card.id: card for card in chosen.values()}.values():
+        served = [target for target, one in chosen.items() if one.id == card.id]
+        found |= scores(card, bands, served, partner_age_days=partner_age_days, device=device)
+    return {target: found[target] for target in chosen}
+
+
 def scores(
-    card: Card, bands: Bands, targets: Collection[Target], *, partner_age_days: float | None = None
+    card: Card,
+    bands: Bands,
+    targets: Collection[Target],
+    *,
+    partner_age_days: float | None = None,
+    device: str = "auto",
 ) -> Mapping[Target, Float32]:
     """Per target the (h, w) logit, float32, NaN where any needed band is unseen (NaN); one pass for all.
 
@@ -145,9 +175,11 @@ def scores(
     if isinstance(card, SpectralCard):
         return {target: spectral_score(card, bands) for target in targets}
     if isinstance(card, SegmentCard):
+        from detector.engine import Device
         from detector.predict import target_logits
 
-        return target_logits(card, bands, targets, partner_age_days=partner_age_days)
+        age = partner_age_days
+        return target_logits(card, bands, targets, partner_age_days=age, device=Device(device))
     raise Reject(f"model {card.id} scores no single image; it compares two dates")
 
 

@@ -1,7 +1,7 @@
-"""One-off use on files: `groundwatch compare` and `groundwatch segment`. No history, no database.
+"""One-off use on files: `groundwatch compare`. No history, no database.
 
-A pair of pictures can't tell a new mine from a ploughed field as a history can; these commands say
-what changed, or what is where, on images that somebody already has.
+A pair of pictures can't tell a new mine from a ploughed field as a history can; this says what changed
+between images that somebody already has.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from detector.images import Image, Scaling, read_image
-from detector.models import Card, choose, score
+from detector.cards import CHANGE_LABELS, ChangeCard, condition_of
+from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
+from detector.oneoff_models import Models, sigmoid
 from detector.pairs import forest_loss, smoothed, transformation
-from detector.quality import cloud_mask
 from registry.detection import DetectionSettings
 from registry.errors import InputError
 from registry.models import IncidentKind, Target
@@ -35,8 +35,11 @@ CLASS_CODES = {IncidentKind.FOREST_LOSS: 1, IncidentKind.EXCAVATION: 2}
 THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.20, IncidentKind.EXCAVATION: 0.05}
 """Scores from which a pixel of a pair is called changed (docs/models.md says how they were found)."""
 
-SEGMENT_CODES = {Target.FOREST: 1, Target.TRANSFORMED: 2}
-"""Pixel values of the class map."""
+CHANGE_THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.5, IncidentKind.EXCAVATION: 0.5}
+"""The same for the probabilities of a model of two dates."""
+
+CHANGE_VOTES = {IncidentKind.FOREST_LOSS: "forest_loss", IncidentKind.EXCAVATION: "new_mine"}
+"""Label of a change card's head that each score is the probability of."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,6 @@ class PairResult:
     polygons: int
     seen_share: float
     """Share of the pixels seen at both dates."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """The cards to choose from and the preferences."""
-
-    cards: Mapping[str, Card]
-    settings: DetectionSettings
-
-    def probability(self, target: Target, bands: Mapping[str, Float32]) -> Float32:
-        """(h, w) probability of a target from the best card these bands can feed."""
-        order = getattr(self.settings.models, target.value)
-        card = choose(self.cards, order, bands.keys())
-        logit = score(card, bands)
-        probability: Float32 = (1.0 / (1.0 + np.exp(-logit))).astype(np.float32)
-        return probability
 
 
 def compare(
@@ -116,13 +103,14 @@ def _compare_pair(
 ) -> PairResult:
     first = read_image(before, bands, scaling=scaling)
     second = read_image(after, bands, scaling=scaling, onto=first)
-    seen = _seen(first) & _seen(second)
+    seen = seen_pixels(first) & seen_pixels(second)
     if not seen.any():
         raise InputError(
             f"{before} and {after} share no pixel seen at both dates; check extent, CRS and clouds"
         )
-    scores = _scores(first, second, seen=seen, models=models)
-    mask = _change_mask(scores, seen=seen, settings=models.settings, image=first)
+    scored = _scores(first, second, seen=seen, models=models)
+    scores = scored.scores
+    mask = _change_mask(scored, seen=seen, settings=models.settings, image=first)
     layers = [
         Layer(name, smoothed(scores[kind])) for name, kind in zip(SCORE_NAMES, CLASS_CODES, strict=True)
     ]
@@ -149,30 +137,50 @@ def _compare_pair(
     )
 
 
-def _scores(before: Image, after: Image, *, seen: Mask, models: Models) -> dict[IncidentKind, Float32]:
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of a pair and where they begin to say changed."""
+
+    scores: Mapping[IncidentKind, Float32]
+    thresholds: Mapping[IncidentKind, float]
+
+
+def _scores(before: Image, after: Image, *, seen: Mask, models: Models) -> _Scored:
     def clear(image: Image) -> dict[str, Float32]:
         return {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
 
     one, other = clear(before), clear(after)
-    return {
-        IncidentKind.FOREST_LOSS: forest_loss(one, other, models.probability(Target.FOREST, one)),
-        IncidentKind.EXCAVATION: transformation(
-            one,
-            other,
-            models.probability(Target.TRANSFORMED, one),
-            models.probability(Target.TRANSFORMED, other),
-        ),
+    card = models.change(one.keys())
+    if card is not None:
+        return _Scored(_change_scores(card, one, other, models=models), CHANGE_THRESHOLDS)
+    was = models.probabilities((Target.FOREST, Target.TRANSFORMED), one)
+    now = models.probabilities((Target.TRANSFORMED,), other)[Target.TRANSFORMED]
+    scores = {
+        IncidentKind.FOREST_LOSS: forest_loss(one, other, was[Target.FOREST]),
+        IncidentKind.EXCAVATION: transformation(one, other, was[Target.TRANSFORMED], now),
     }
+    return _Scored(scores, THRESHOLDS)
 
 
-def _seen(image: Image) -> Mask:
-    finite = np.isfinite(np.stack(list(image.bands.values()))).all(axis=0)
-    seen: Mask = finite & ~cloud_mask(image.bands, image.scl)
-    return seen
+def _change_scores(
+    card: ChangeCard, before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models
+) -> dict[IncidentKind, Float32]:
+    """(h, w) probabilities of a model that sees both dates."""
+    from detector.engine import Device
+    from detector.predict import Question, Vote, predict_image, references
+
+    classes = {label: number for number, label in enumerate(CHANGE_LABELS, start=1)}
+    question = Question(
+        votes={kind.value: Vote("change", (classes[label],)) for kind, label in CHANGE_VOTES.items()},
+        condition=condition_of(card, before, None),
+        references=references(card, (before, after)),
+    )
+    found = predict_image(card, (before, after), question, device=Device(models.device)).logits
+    return {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
 
 
 def _change_mask(
-    scores: Mapping[IncidentKind, Float32], *, seen: Mask, settings: DetectionSettings, image: Image
+    scored: _Scored, *, seen: Mask, settings: DetectionSettings, image: Image
 ) -> NDArray[np.uint8]:
     """(h, w) class codes where a pixel and its neighbourhood both changed; excavation wins over loss.
 
@@ -182,8 +190,8 @@ def _change_mask(
     fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
     for kind in (IncidentKind.FOREST_LOSS, IncidentKind.EXCAVATION):
         with np.errstate(invalid="ignore"):
-            hit = seen & (scores[kind] >= THRESHOLDS[kind])
-            hit &= smoothed(scores[kind]) >= THRESHOLDS[kind]
+            hit = seen & (scored.scores[kind] >= scored.thresholds[kind])
+            hit &= smoothed(scored.scores[kind]) >= scored.thresholds[kind]
         mask[_at_least(hit, fewest)] = CLASS_CODES[kind]
     return mask
 
@@ -197,38 +205,5 @@ def _at_least(hit: Mask, pixels: int) -> Mask:
     return kept
 
 
-def segment(
-    image_path: Path, bands: Sequence[str], *, out: Path, scaling: Scaling, models: Models
-) -> dict[str, float]:
-    """Class map, probabilities, polygons and a picture of one image; returns hectares per class."""
-    image = read_image(image_path, bands, scaling=scaling)
-    seen = _seen(image)
-    if not seen.any():
-        raise InputError(f"{image_path} has no clear pixel; choose another date")
-    clear = {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
-    probabilities = {target: models.probability(target, clear) for target in SEGMENT_CODES}
-    classes = np.zeros(image.shape, dtype=np.uint8)
-    for target, probability in probabilities.items():
-        with np.errstate(invalid="ignore"):
-            classes[seen & (probability >= 0.5)] = SEGMENT_CODES[target]
-    out.mkdir(parents=True, exist_ok=True)
-    write_layers(out / "probabilities.tif", image, [Layer(t.value, p) for t, p in probabilities.items()])
-    write_classes(
-        out / "classes.tif",
-        image,
-        np.where(seen, classes, 255).astype(np.uint8),
-        labels=_labels(SEGMENT_CODES),
-    )
-    polygons = write_polygons(out / "classes.geojson", image, classes, labels=_labels(SEGMENT_CODES))
-    write_picture(
-        out / "classes.png",
-        (image, image),
-        classes,
-        captions=(image_path.name, "the same"),
-        labels=_labels(SEGMENT_CODES),
-    )
-    return {target.value: sum(ha for kind, ha in polygons if kind == target) for target in SEGMENT_CODES}
-
-
-def _labels(codes: Mapping[IncidentKind, int] | Mapping[Target, int]) -> dict[int, str]:
+def _labels(codes: Mapping[IncidentKind, int]) -> dict[int, str]:
     return {code: str(kind.value) for kind, code in codes.items()}

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, label
 from shapely.geometry import mapping, shape
 
 from detector.images import Image
@@ -51,25 +51,40 @@ def write_layers(path: Path, image: Image, layers: Sequence[Layer]) -> None:
             sink.set_band_description(index, layer.name)
 
 
-def write_classes(path: Path, image: Image, classes: UInt8, *, labels: Mapping[int, str]) -> None:
+def write_classes(
+    path: Path,
+    image: Image,
+    classes: UInt8,
+    *,
+    labels: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]] = COLOURS,
+) -> None:
     """Class codes as a COG with colours and names; 255 = not seen."""
     options = {"driver": "COG", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate"}
     tags = {f"class_{code}": name for code, name in labels.items()}
     with rasterio.open(path, "w", **image.profile, **options) as sink:
         sink.write(classes, 1)
-        sink.write_colormap(1, {code: (*colour, 255) for code, colour in COLOURS.items()})
+        sink.write_colormap(1, {code: (*colour, 255) for code, colour in colours.items()})
         sink.update_tags(**tags)
 
 
 def write_polygons(
-    path: Path, image: Image, classes: UInt8, *, labels: Mapping[int, str]
+    path: Path, image: Image, classes: UInt8, *, labels: Mapping[int, str], least_ha: float = 0.0
 ) -> tuple[tuple[str, float], ...]:
-    """GeoJSON (EPSG:4326) of the connected classes; returns (class, geodesic hectares), largest first."""
+    """GeoJSON (EPSG:4326) of the connected classes of at least ``least_ha``.
+
+    Returns (class, geodesic hectares), largest first.
+    """
     found = []
     wanted = np.isin(classes, list(labels))
+    if least_ha > 0.0:
+        # Specks go first: turning each into a polygon on the ellipsoid is what costs time.
+        wanted &= _in_patches(classes, list(labels), pixels=round(0.8 * least_ha / image.pixel_hectares()))
     for geometry, code in shapes(classes, mask=wanted, connectivity=4, transform=image.profile["transform"]):
         polygon = shape(transform_geom(image.profile["crs"], "EPSG:4326", geometry, precision=7))
-        found.append((labels[int(code)], hectares(polygon), polygon))
+        size = hectares(polygon)
+        if size >= least_ha:
+            found.append((labels[int(code)], size, polygon))
     found.sort(key=lambda one: (-one[1], one[2].bounds))
     features = [
         {
@@ -83,6 +98,17 @@ def write_polygons(
     return tuple((name, size) for name, size, _ in found)
 
 
+def _in_patches(classes: UInt8, codes: Sequence[int], *, pixels: int) -> NDArray[np.bool_]:
+    """(h, w) where a class hangs together over so many pixels (4-connectivity)."""
+    found = np.zeros(classes.shape, dtype=bool)
+    for code in codes:
+        patches, _ = label(classes == code)
+        large = np.bincount(patches.ravel()) >= pixels
+        large[0] = False
+        found |= large[patches]
+    return found
+
+
 def write_picture(
     path: Path,
     images: tuple[Image, Image],
@@ -92,7 +118,7 @@ def write_picture(
     labels: Mapping[int, str],
 ) -> None:
     """Two panels in one stretch, with the outlines of the classes and a legend."""
-    stretch = _stretch(images)
+    stretch = stretch_of(images)
     panels = [_panel(image, classes, stretch) for image in images]
     width, height = panels[0].size
     sheet = Picture.new("RGB", (2 * width + 3 * 8, height + 2 * MARGIN_PX), (255, 255, 255))
@@ -106,8 +132,8 @@ def write_picture(
     sheet.save(path, optimize=True)
 
 
-def _stretch(images: tuple[Image, Image]) -> list[tuple[float, float]]:
-    """(low, high) reflectance per shown band, from both images together, so that they compare."""
+def stretch_of(images: Sequence[Image]) -> list[tuple[float, float]]:
+    """(low, high) reflectance per shown band, from all images together, so that they compare."""
     limits = []
     for name in shown_bands(images[0]):
         values = np.concatenate([image.bands[name][np.isfinite(image.bands[name])] for image in images])

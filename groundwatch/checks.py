@@ -62,10 +62,15 @@ def _places(app: App) -> Iterator[Check]:
 
 
 def _models(app: App) -> Iterator[Check]:
-    from detector.models import load_cards, shipped_cards
+    from detector.models import check_weights, load_cards, shipped_cards
 
-    folders = (shipped_cards(), *app.settings.model_cards)
-    yield _try("model cards", lambda: ", ".join(sorted(load_cards(folders))))
+    def describe() -> str:
+        cards = load_cards((shipped_cards(), *app.settings.model_cards))
+        for card in cards.values():
+            check_weights(card)
+        return ", ".join(sorted(cards))
+
+    yield _try("model cards", describe)
 
 
 def _providers(app: App, *, offline: bool) -> Iterator[Check]:

@@ -68,6 +68,15 @@ class HttpSettings(Value):
     """Longest wait in seconds, also where a server asks for more: the pass is tried again later."""
 
 
+class FileSettings(Value):
+    """What `groundwatch segment` and `compare` use on files, beside detection.models."""
+
+    segment: tuple[Slug, ...] = ()
+    """Cards whose heads are mapped, best first; empty = the first for transformed ground that fits."""
+    compare: tuple[Slug, ...] = ()
+    """Cards of two dates, best first; empty = both dates are scored one by one."""
+
+
 class ReadSettings(Value):
     """Reading of pixels."""
 
@@ -229,6 +238,8 @@ class Settings(Value):
     """How events are handed to workers."""
     model_cards: tuple[Path, ...] = ()
     """Folders with model cards of your own, searched after the shipped ones; relative to this file."""
+    files: FileSettings = FileSettings()
+    """Models for files that somebody already has."""
     detection: DetectionSettings = DetectionSettings()
     """Thresholds of detection; an area may override any of them."""
     areas: Mapping[Slug, AreaSettings] = {}

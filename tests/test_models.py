@@ -12,14 +12,16 @@ import rasterio
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from detector.models import SpectralCard, choose, load_cards, score, shipped_cards
+from detector.models import ChangeCard, SegmentCard, SpectralCard, choose, load_cards, score, shipped_cards
 from registry.detection import ModelSettings
 from registry.errors import ConfigError, Reject
 from registry.models import S2_BANDS, Sensor, Target
+from registry.setting_models import FileSettings
 
 Float32 = NDArray[np.float32]
 
-CARDS = load_cards([shipped_cards()])
+SHIPPED = load_cards([shipped_cards()])
+CARDS = {name: card for name, card in SHIPPED.items() if isinstance(card, SpectralCard)}
 ORDER = ModelSettings()
 
 FOREST = {"B02": 0.02, "B03": 0.04, "B04": 0.02, "B08": 0.36, "B11": 0.14, "VV": 10**-0.8, "VH": 10**-1.35}
@@ -57,9 +59,13 @@ def test_every_card_that_settings_name_is_shipped_and_fits_its_use() -> None:
     }
     for group, (target, sensor) in wanted.items():
         for name in getattr(ORDER, group):
-            assert (CARDS[name].target, CARDS[name].sensor) == (target, sensor)
-            assert CARDS[name].id == name
-            assert CARDS[name].metrics
+            assert target in SHIPPED[name].feeds
+            assert SHIPPED[name].sensor is sensor
+            assert SHIPPED[name].id == name
+            assert SHIPPED[name].metrics
+    files = FileSettings()
+    assert all(isinstance(SHIPPED[name], SegmentCard) for name in files.segment)
+    assert all(isinstance(SHIPPED[name], ChangeCard) for name in files.compare)
 
 
 @pytest.mark.parametrize("name", sorted(CARDS))
@@ -193,7 +199,9 @@ def test_the_digest_follows_what_the_score_depends_on() -> None:
 def test_own_cards_replace_shipped_ones(tmp_path: Path) -> None:
     text = (shipped_cards() / "forest-spectral-swir.yml").read_text().replace("bias: -0.67", "bias: -9.0")
     (tmp_path / "mine.yml").write_text(text)
-    assert load_cards([shipped_cards(), tmp_path])["forest-spectral-swir"].bias == -9.0
+    card = load_cards([shipped_cards(), tmp_path])["forest-spectral-swir"]
+    assert isinstance(card, SpectralCard)
+    assert card.bias == -9.0
 
 
 def test_a_card_with_a_typo_names_file_line_and_key(tmp_path: Path) -> None:

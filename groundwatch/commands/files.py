@@ -11,13 +11,24 @@ import click
 from groundwatch.console import Command, Options, pass_options, progress, say, show_rows, show_value
 
 if TYPE_CHECKING:
-    from detector.oneoff import Models
+    from detector.oneoff_models import Models
 
 IMAGE = click.Path(path_type=Path, exists=True)
 
 
 def _image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where a network computes; auto = a GPU where one is at hand.",
+        ),
+        click.option(
+            "--model",
+            help="Model card to use, by its id, instead of the first of detection.models that fits.",
+        ),
         click.option("--offset", type=float, default=0.0, show_default=True, help="Added after scaling."),
         click.option(
             "--scale",
@@ -48,7 +59,15 @@ def _image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_image_options
 @pass_options
 def compare(
-    options: Options, before: Path, after: Path, bands: str, out: Path, scale: float, offset: float
+    options: Options,
+    before: Path,
+    after: Path,
+    bands: str,
+    out: Path,
+    scale: float,
+    offset: float,
+    model: str | None,
+    device: str,
 ) -> None:
     """Compare two images, or the equally named images of two folders, of one place.
 
@@ -69,7 +88,7 @@ def compare(
             names,
             out=out,
             scaling=Scaling(scale, offset),
-            models=_models(options),
+            models=_models(options, model, device),
             advance=advance,
         )
     rows = [
@@ -90,26 +109,46 @@ def compare(
 @click.argument("stack", type=IMAGE)
 @_image_options
 @pass_options
-def segment(options: Options, stack: Path, bands: str, out: Path, scale: float, offset: float) -> None:
-    """Map forest and transformed ground on one image: classes.tif, probabilities.tif, polygons, picture."""
+def segment(
+    options: Options,
+    stack: Path,
+    bands: str,
+    out: Path,
+    scale: float,
+    offset: float,
+    model: str | None,
+    device: str,
+) -> None:
+    """Map what is where on one image.
+
+    A model with heads (a network) gives per head classes_HEAD.tif with names and colours, and
+    classes_HEAD.geojson with hectares; probabilities.tif; and classes.png with legends. Spectral models
+    give classes.tif and classes.geojson of forest and transformed ground.
+    """
     from detector.images import Scaling, parse_bands
-    from detector.oneoff import segment as run_segment
+    from detector.segmenting import segment as run_segment
 
-    found = run_segment(
-        stack, parse_bands(bands), out=out, scaling=Scaling(scale, offset), models=_models(options)
-    )
-    show_value(
-        options, {f"{name}_ha": round(value, 2) for name, value in found.items()} | {"folder": str(out)}
-    )
+    with progress(None, what="mapping", unit="px") as advance:
+        found = run_segment(
+            stack,
+            parse_bands(bands),
+            out=out,
+            scaling=Scaling(scale, offset),
+            models=_models(options, model, device),
+            advance=advance,
+        )
+    sizes = {f"{name}_ha": round(value, 2) for name, value in found.hectares.items()}
+    show_value(options, sizes | {"model": found.model, "folder": str(out)})
 
 
-def _models(options: Options) -> Models:
+def _models(options: Options, model: str | None, device: str) -> Models:
     from detector.models import load_cards, shipped_cards
-    from detector.oneoff import Models
+    from detector.oneoff_models import Models
     from registry.settings import load_settings
 
     settings = load_settings(options.config_path())
-    return Models(cards=load_cards((shipped_cards(), *settings.model_cards)), settings=settings.detection)
+    cards = load_cards((shipped_cards(), *settings.model_cards))
+    return Models(cards=cards, settings=settings.detection, files=settings.files, named=model, device=device)
 
 
 COMMANDS = (compare, segment)

@@ -1,0 +1,172 @@
+"""`groundwatch segment`: what is where on one image, by a model with heads or by spectral models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window as FileWindow
+
+from detector.cards import SegmentCard, condition_of
+from detector.image_windows import ImageFile
+from detector.images import Image, Scaling, read_image, seen_pixels
+from detector.maps import ClassMap, write_overview
+from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
+from detector.oneoff_models import Models, sigmoid
+from detector.windows import Window
+from registry.errors import InputError, Reject
+from registry.models import Target
+
+Float32 = NDArray[np.float32]
+
+SEGMENT_CODES = {Target.FOREST: 1, Target.TRANSFORMED: 2}
+"""Pixel values of the class map of the two targets."""
+UNSEEN = 255
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What was found on one image."""
+
+    model: str
+    hectares: Mapping[str, float]
+    """Per label, in patches of at least the minimum mapping unit where a model with heads mapped it."""
+
+
+def segment(
+    image_path: Path,
+    bands: tuple[str, ...],
+    *,
+    out: Path,
+    scaling: Scaling,
+    models: Models,
+    advance: Callable[[int], object] = lambda _n: None,
+) -> Segmented:
+    """Class maps, probabilities, polygons and a picture of one image. Raises InputError."""
+    card = models.mapper(bands)
+    if card is None:
+        return _map_targets(image_path, bands, out=out, scaling=scaling, models=models)
+    file = ImageFile.look(image_path, bands, scaling=scaling)
+    if not any(np.isfinite(band).any() for band in file.overview.bands.values()):
+        raise InputError(f"{image_path} has no clear pixel; choose another date")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        maps = _heads(card, file, out=out, models=models, advance=advance)
+    except Reject as exc:
+        raise InputError(f"{image_path}: {exc}") from exc
+    finally:
+        file.close()
+    write_overview(
+        out / "classes.png", file.overview, maps, every=file.every, caption=f"{image_path.name} ({card.id})"
+    )
+    return Segmented(card.id, _write_maps(maps, file, out=out, models=models))
+
+
+def _heads(
+    card: SegmentCard, file: ImageFile, *, out: Path, models: Models, advance: Callable[[int], object]
+) -> list[ClassMap]:
+    """Every head's class map; the probabilities go to their file window by window."""
+    from detector.engine import Device
+    from detector.predict import Answer, Question, predict, references, target_vote
+
+    codes = {head.name: np.full(file.shape, UNSEEN, np.uint8) for head in card.heads}
+    targets = [target for target in SEGMENT_CODES if target in card.feeds]
+    question = Question(
+        codes=tuple(codes),
+        votes={target.value: target_vote(card, target) for target in targets},
+        condition=condition_of(card, file.names, None),
+        references=references(card, (file.overview.bands,)),
+    )
+    with _Probabilities(out / "probabilities.tif", file, [target.value for target in targets]) as layers:
+
+        def keep(window: Window, answer: Answer) -> None:
+            for head, found in answer.codes.items():
+                codes[head][window.place] = found
+            layers.write(window, answer.logits)
+            advance(window.core_height * window.core_width)
+
+        predict(card, file, file.shape, keep, question=question, device=Device(models.device))
+    return [ClassMap(head.name, head.labels, codes[head.name]) for head in card.heads]
+
+
+class _Probabilities:
+    """A described float raster, written in the blocks that windows' cores are."""
+
+    def __init__(self, path: Path, file: ImageFile, names: list[str]) -> None:
+        self._names, self._sink = names, None
+        if names:
+            profile = {"driver": "GTiff", "dtype": "float32", "count": len(names), "nodata": float("nan")}
+            tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "BIGTIFF": "IF_SAFER"}
+            self._sink = rasterio.open(
+                path, "w", **file.profile, **profile, **tiles, compress="deflate", predictor=3
+            )
+            for index, name in enumerate(names, start=1):
+                self._sink.set_band_description(index, name)
+
+    def __enter__(self) -> _Probabilities:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._sink is not None:
+            self._sink.close()
+
+    def write(self, window: Window, logits: Mapping[str, Float32]) -> None:
+        place = FileWindow(window.core_left, window.core_top, window.core_width, window.core_height)
+        for index, name in enumerate(self._names, start=1):
+            self._sink.write(sigmoid(logits[name]), index, window=place)  # type: ignore[union-attr]
+
+
+def _write_maps(maps: list[ClassMap], file: ImageFile, *, out: Path, models: Models) -> dict[str, float]:
+    """A raster and polygons per head; hectares per label."""
+    least = models.settings.objects.minimum_mapping_unit_ha
+    found: dict[str, float] = {}
+    for one in maps:
+        write_classes(
+            out / f"classes_{one.name}.tif", file.whole, one.codes, labels=one.names, colours=one.colours
+        )
+        polygons = write_polygons(
+            out / f"classes_{one.name}.geojson", file.whole, one.codes, labels=one.names, least_ha=least
+        )
+        for label in one.labels:
+            found[label] = sum(size for name, size in polygons if name == label)
+    return found
+
+
+def _map_targets(
+    image_path: Path, bands: tuple[str, ...], *, out: Path, scaling: Scaling, models: Models
+) -> Segmented:
+    """Forest and transformed ground by the preferred models of each."""
+    image = read_image(image_path, bands, scaling=scaling)
+    seen = seen_pixels(image)
+    if not seen.any():
+        raise InputError(f"{image_path} has no clear pixel; choose another date")
+    clear = {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
+    probabilities = models.probabilities(models.targets(SEGMENT_CODES), clear)
+    classes = np.zeros(image.shape, dtype=np.uint8)
+    for target, probability in probabilities.items():
+        with np.errstate(invalid="ignore"):
+            classes[seen & (probability >= 0.5)] = SEGMENT_CODES[target]
+    return Segmented(models.named or "spectral", _write_targets(image, classes, probabilities, seen, out=out))
+
+
+def _write_targets(
+    image: Image,
+    classes: NDArray[np.uint8],
+    probabilities: Mapping[Target, Float32],
+    seen: NDArray[np.bool_],
+    *,
+    out: Path,
+) -> dict[str, float]:
+    out.mkdir(parents=True, exist_ok=True)
+    labels: dict[int, Any] = {SEGMENT_CODES[target]: target.value for target in probabilities}
+    write_layers(out / "probabilities.tif", image, [Layer(t.value, p) for t, p in probabilities.items()])
+    write_classes(out / "classes.tif", image, np.where(seen, classes, UNSEEN).astype(np.uint8), labels=labels)
+    polygons = write_polygons(out / "classes.geojson", image, classes, labels=labels)
+    captions = (image.path.name, "the same")
+    write_picture(out / "classes.png", (image, image), classes, captions=captions, labels=labels)
+    return {name: sum(ha for kind, ha in polygons if kind == name) for name in labels.values()}
