@@ -53,7 +53,7 @@ def picture(seed: int) -> Image.Image:
     """Each chip in true colour above the same in short-wave infrared, near infrared, red."""
     rows = []
     for first in range(0, len(SHOWN), COLUMNS):
-        chips = [shown_chip(*what, seed) for what in SHOWN[first : first + COLUMNS]]
+        chips = [shown_chip(*SHOWN[n], seed + n) for n in range(first, first + COLUMNS)]
         rows.append(np.hstack([composite(chip, ("B04", "B03", "B02"), 0.25) for chip in chips]))
         rows.append(np.hstack([composite(chip, ("B11", "B08", "B04"), 0.45) for chip in chips]))
     return Image.fromarray(np.vstack(rows))

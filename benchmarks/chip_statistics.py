@@ -75,7 +75,7 @@ def real_tiles(folder: Path) -> Iterator[Tile]:
         radar = _read(folder / "terramind_s1s2" / "S1RTC" / path.name).astype(np.float32)
         cover = _read(folder / "terramind_s1s2" / "LULC" / path.name)[0]
         if (cover == 7).mean() < 0.5:
-            yield Tile(path.stem[:8], _scaled(_resampled(optical), radar), _numbered(cover))
+            yield Tile(path.stem[:4], _scaled(_resampled(optical), radar), _numbered(cover))
 
 
 def _resampled(optical: Float32) -> Float32:
@@ -190,35 +190,59 @@ MEASURES: Mapping[str, tuple[Measure, str]] = {
 }
 
 
-def table(
-    kind: str, measured: Mapping[str, Sequence[Mapping[str, float]]], simulated: Sequence[Mapping[str, float]]
-) -> list[str]:
-    """Markdown: one row per figure, real tiles one by one, simulated 10th, 50th and 90th percentile."""
-    form = MEASURES[kind][1]
-    names = list(measured)
-    lines = [
-        f"| {kind.lower()} | {' | '.join(names)} | simulated p10 to p90 | median |",
-        "|---|" + "---|" * (len(names) + 2),
-    ]
-    for row in simulated[0]:
-        digits = ".1f" if row in ("VV", "VH") and kind == "Mean" else form
-        low, middle, high = np.percentile([one[row] for one in simulated], (10, 50, 90))
-        real = " | ".join(f"{values[0][row]:{digits}}" for values in measured.values())
-        lines.append(f"| {row} | {real} | {low:{digits}} to {high:{digits}} | {middle:{digits}} |")
-    return lines
+SHORT = {
+    "Mean": ("B02", "B04", "B08", "B11", "VV", "VH"),
+    "Spread": ("B04", "B08", "B11", "VH"),
+    "Correlation": ("B03 B04", "B04 B08", "B04 B11", "B08 B11", "VV VH"),
+    "Texture": tuple(
+        f"{band} {scale}" for band in ("B04", "B08", "VH") for scale in ("fine", "medium", "coarse")
+    ),
+}
+"""What docs/simulator.md shows; --all shows everything."""
 
 
-def report(real: Sequence[Tile], made: Sequence[Tile]) -> str:
-    """The tables of all classes, and of whole tiles."""
+def report(real: Sequence[Tile], made: Sequence[Tile], *, everything: bool) -> str:
+    """One table per class: real tiles one by one, the simulated ones' 10th, 50th and 90th percentile."""
     lines = []
     for number, name in enumerate(("whole tile", *CLASSES)):
-        for kind, (measure, _) in MEASURES.items():
-            known = {tile.name: [found] for tile in real if (found := _measured(tile, number, measure))}
-            simulated = [found for tile in made if (found := _measured(tile, number, measure))]
-            if known and simulated:
-                lines += ["", f"### {name}, {kind.lower()} ({len(simulated)} simulated)", ""]
-                lines += table(kind, known, simulated)
+        seen = [tile for tile in real if _counts(tile, number)]
+        simulated = [tile for tile in made if _counts(tile, number)]
+        if not seen or not simulated:
+            continue
+        heads = " | ".join(tile.name for tile in seen)
+        lines += ["", f"### {name}", "", f"| | {heads} | {len(simulated)} simulated: p10, median, p90 |"]
+        lines.append("|---|" + "---|" * (len(seen) + 1))
+        for kind, (measure, digits) in MEASURES.items():
+            theirs, ours = (
+                [measure(tile.pixels, _inside(tile, number)) for tile in t] for t in (seen, simulated)
+            )
+            for row in ours[0] if everything else SHORT[kind]:
+                lines.append(_row(f"{kind.lower()} {row}", row, theirs, ours, _digits(kind, row, digits)))
     return "\n".join(lines)
+
+
+def _row(
+    title: str,
+    row: str,
+    theirs: Sequence[Mapping[str, float]],
+    ours: Sequence[Mapping[str, float]],
+    digits: str,
+) -> str:
+    real = " | ".join(f"{values[row]:{digits}}" for values in theirs)
+    low, middle, high = np.percentile([values[row] for values in ours], (10, 50, 90))
+    return f"| {title} | {real} | {low:{digits}}, {middle:{digits}}, {high:{digits}} |"
+
+
+def _digits(kind: str, row: str, digits: str) -> str:
+    return ".1f" if kind == "Mean" and row in ("VV", "VH") else digits
+
+
+def _inside(tile: Tile, number: int) -> NDArray[np.bool_]:
+    return tile.classes == number if number else np.ones(tile.classes.shape, np.bool_)
+
+
+def _counts(tile: Tile, number: int) -> bool:
+    return int(_inside(tile, number).sum()) >= LEAST
 
 
 POINT_CLASSES = {"trees": (1,), "range": (2, 5), "crops": (4,), "bare": (7,), "water": (0,)}
@@ -266,20 +290,16 @@ def _percentiles(values: Float32) -> str:
     return " | ".join(cells)
 
 
-def _measured(tile: Tile, number: int, measure: Measure) -> Mapping[str, float] | None:
-    inside = tile.classes == number if number else np.ones(tile.classes.shape, np.bool_)
-    return measure(tile.pixels, inside) if inside.sum() >= LEAST else None
-
-
 def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=60, help="simulated places")
+    parser.add_argument("--count", type=int, default=100, help="simulated places")
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--all", action="store_true", help="every band, pair and scale")
     chosen = parser.parse_args()
     recipe = Recipe(size=TRAIN.size, climates=CLIMATES[:3] + CLIMATES[4:6])
     made = list(simulated_tiles(recipe, seed=chosen.seed, count=chosen.count))
-    print(report(list(real_tiles(data_folder())), made))
+    print(report(list(real_tiles(data_folder())), made, everything=chosen.all))
     print(points_report(data_folder(), made))
 
 

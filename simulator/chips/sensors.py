@@ -203,7 +203,7 @@ def _draw(layer: Layer, seed: int, index: int) -> Float32:
     normal = grains().ravel()[start : start + 17]
     texture = KINDS[layer.material].texture
     matrix = matrix_of(texture)
-    found = np.float32(0.75) * normal[0] * matrix[1] + np.float32(0.9) * normal[1] * matrix[4]
+    found = np.float32(0.75) * normal[0] * matrix[2] + np.float32(0.9) * normal[1] * matrix[4]
     found[:12] += np.float32(0.012) * normal[3:15]
     found[12:] = np.float32(TEXTURES[texture].apart) * (normal[2] + np.float32(0.4) * normal[15:17]) * DB
     return np.asarray(found, np.float32)

@@ -13,8 +13,8 @@ from simulator.chips.texture import BANK, DB, veils
 from simulator.noise import generator
 from simulator.radar import LOOKS, gamma_quantiles
 
-FLOOR = np.float32(1.6e-3)
-"""Noise-equivalent backscatter of the GRD, about -28 dB in VH; it adds to what the ground returns."""
+FLOOR = np.float32(8e-4)
+"""What is left of the radar's own noise, about -31 dB in VH; it adds to what the ground returns."""
 
 _WIDTHS = (0.97, 0.89)
 """Gaussian width of a resolution cell of 20 x 22 m in 10 m pixels, down and across: speckle of two of the

@@ -42,15 +42,19 @@ class Texture:
     """Coarse against medium."""
     radar: tuple[float, float, float]
     """dB of the local mean at fine, medium and coarse scale."""
-    apart: float = 0.8
+    apart: float = 0.6
     """dB by which objects of the kind differ: a field's crop and furrows."""
+    broad: tuple[float, ...] = ()
+    """(12,) the strongest direction at coarse scale, where not ``first``: moist or dry, old or young."""
 
     def matrix(self) -> Float32:
         """(FIELDS, 14): what each field of the bank adds to ln(reflectance) and ln(gamma0)."""
         first, second = np.array(self.first), np.array(self.second)
         found = np.zeros((FIELDS, 14))
+        broad = np.array(self.broad) if self.broad else first
         for row, (one, two) in enumerate(zip(*self._strengths(), strict=True)):
-            found[row, :12], found[3 + row, :12] = one * first, two * second
+            found[row, :12] = one * (broad if row == 2 else first)
+            found[3 + row, :12] = two * second
             # VV and VH rise and fall together (measured correlation .45 to .9 of the local means).
             found[row, 12:] = self.radar[row] * DB * np.array([0.9, 0.9])
             found[3 + row, 12:] = self.radar[row] * DB * np.array([0.35, -0.3])
@@ -63,19 +67,21 @@ class Texture:
 TEXTURES: Mapping[str, Texture] = {
     # [Brazil trees] closed canopy.
     "canopy": Texture(
-        (0.058, 0.064, 0.052, 0.082, 0.048, 0.021, 0.019, 0.020, 0.018, 0.018, 0.040, 0.062),
+        (0.050, 0.055, 0.046, 0.068, 0.042, 0.021, 0.019, 0.020, 0.018, 0.018, 0.034, 0.052),
         (-0.006, -0.008, 0.018, -0.030, 0.015, 0.050, 0.053, 0.061, 0.050, 0.050, 0.005, -0.014),
         (1.35, 1.0),
         (1.0, 0.7),
         (0.2, 0.3, 0.35),
+        broad=(0.075, 0.079, 0.058, 0.140, 0.064, -0.033, -0.044, -0.040, -0.037, -0.038, 0.067, 0.120),
     ),
     # [Chile, Denmark trees] stands of different height, edges, shade.
     "stands": Texture(
-        (0.100, 0.115, 0.130, 0.135, 0.118, 0.092, 0.090, 0.106, 0.090, 0.087, 0.082, 0.080),
+        (0.090, 0.100, 0.113, 0.117, 0.102, 0.082, 0.080, 0.094, 0.080, 0.078, 0.068, 0.066),
         (-0.050, -0.060, -0.032, -0.080, 0.012, 0.062, 0.070, 0.065, 0.069, 0.065, 0.008, -0.018),
         (1.0, 0.8),
         (0.9, 0.9),
         (0.3, 0.5, 0.6),
+        broad=(0.100, 0.100, 0.105, 0.128, 0.092, 0.010, -0.008, -0.010, -0.008, -0.012, 0.073, 0.066),
     ),
     # [Tanzania rangeland and crops] grass, shrubs, bare patches.
     "range": Texture(
@@ -92,7 +98,7 @@ TEXTURES: Mapping[str, Texture] = {
         (0.75, 0.6),
         (0.8, 0.9),
         (0.2, 0.6, 0.9),
-        2.0,
+        1.6,
     ),
     # [Tanzania, Brazil bare] soil, sand: brightness, then moisture.
     "bare": Texture(
@@ -101,7 +107,7 @@ TEXTURES: Mapping[str, Texture] = {
         (0.60, 0.6),
         (1.0, 1.0),
         (0.3, 0.6, 1.0),
-        1.4,
+        1.2,
     ),
     # Tipped and blasted ground [K], between bare and built: heaps, blocks, tracks.
     "broken": Texture(
