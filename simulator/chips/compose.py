@@ -25,7 +25,8 @@ from simulator.chips.layers import Ground
 from simulator.chips.lookalikes import draw_look_alikes, paint_look_alikes
 from simulator.chips.mines_alluvial import alluvial
 from simulator.chips.mines_industrial import open_pit
-from simulator.chips.mines_strip import mountain_top, opencast
+from simulator.chips.mines_mountain import mountain_top
+from simulator.chips.mines_strip import opencast
 from simulator.chips.recipe import Recipe
 from simulator.chips.site import SUBSTRATE, Site
 

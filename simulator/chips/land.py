@@ -18,12 +18,12 @@ from simulator.chips.shapes import (
     cell_number,
     cover,
     line_distance,
-    meander,
     noise,
     turned,
     window_around,
     wrapped,
 )
+from simulator.chips.spots import crossing
 
 WOODS = frozenset(
     {
@@ -231,13 +231,9 @@ def paint_water(canvas: Canvas, place: Place, *, allowed: bool = True) -> None:
 
 def _river(canvas: Canvas, place: Place, rng: np.random.Generator, wet: float) -> None:
     size = canvas.size
-    angle, off = float(rng.uniform(0.0, 2 * math.pi)), float(rng.uniform(-0.35, 0.35)) * size
-    bend, width = float(rng.uniform(8.0, 30.0)), float(np.exp(rng.uniform(math.log(0.8), math.log(8.0))))
+    width = float(np.exp(rng.uniform(math.log(0.8), math.log(8.0))))
     silt, gallery = float(rng.uniform(0.05, 0.9)), float(rng.uniform(2.0, 9.0))
-    cos, sin = math.cos(angle), math.sin(angle)
-    middle = (size / 2 - off * sin, size / 2 + off * cos)
-    ends = [(middle[0] + s * 0.8 * size * cos, middle[1] + s * 0.8 * size * sin) for s in (-1, 1)]
-    line = meander(rng, ends[0], ends[1], bend=bend, step=9.0)
+    line = crossing(size, rng, bend=(8.0, 30.0), off=0.35)
     rough = noise(rng, size, 32)
     away = line_distance(size, line, width + gallery + 8.0)
     bed = away - np.float32(width) + np.float32(0.25 * width) * rough
@@ -277,12 +273,8 @@ def paint_roads(canvas: Canvas, place: Place) -> None:
     size = canvas.size
     for paved in (True, False):
         wanted = rng.uniform() < (0.4 if paved else 0.5)
-        angle, off = float(rng.uniform(0.0, 2 * math.pi)), float(rng.uniform(-0.4, 0.4)) * size
-        bend, width = float(rng.uniform(4.0, 16.0)), float(rng.uniform(0.25, 0.8))
-        cos, sin = math.cos(angle), math.sin(angle)
-        middle = (size / 2 - off * sin, size / 2 + off * cos)
-        ends = [(middle[0] + s * 0.8 * size * cos, middle[1] + s * 0.8 * size * sin) for s in (-1, 1)]
-        line = meander(rng, ends[0], ends[1], bend=bend, step=16.0)
+        width = float(rng.uniform(0.25, 0.8))
+        line = crossing(size, rng, bend=(4.0, 16.0), off=0.4, step=16.0)
         if wanted:
             away = line_distance(size, line, 3.0)
             material = Material.ASPHALT if paved else Material.DIRT_ROAD
