@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from registry.chips import UNKNOWN, Change, Chip, ChipPair
+from registry.chips import UNKNOWN, Change, Chip, ChipPair, Float32
 from simulator.chips.air import veiled
 from simulator.chips.backdrops import choose_backdrop, lay_over
 from simulator.chips.canvas import Purpose, dice
@@ -81,11 +81,17 @@ def _history(
         day = (middle - 1 + int(rng.integers(-45, 46))) % 365 + 1
         shot = take(ground, seed=seed, index=index, look=look, recipe=recipe, day=day, clear=True)
         chips.append(_on_land(shot, ground, seed, index, look, recipe))
-    pixels = np.sort(np.stack([chip.pixels for chip in chips]), axis=0)[HISTORY_LOOKS // 2]
+    pixels = _median_of_three(*(chip.pixels for chip in chips))
     hidden = np.isnan(pixels[0])
     labels = chips[0].labels & ~np.uint16(UNKNOWN)
     labels[hidden] |= np.uint16(UNKNOWN)
     return replace(chips[1], pixels=pixels, labels=labels)
+
+
+def _median_of_three(one: Float32, two: Float32, three: Float32) -> Float32:
+    """Where one has no data, one of the others; a sort would take ten times as long."""
+    middle = np.fmin(np.fmax(one, two), three)
+    return np.asarray(np.fmax(np.fmin(one, two), middle), np.float32)
 
 
 def _on_land(shot: Shot, ground: Ground, seed: int, index: int, look: int, recipe: Recipe) -> Chip:
