@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 from detector.inputs import Normalisation
 from detector.plans import Head, Plan
 from registry.chips import Change
+from registry.errors import ConfigError
 from registry.models import S1_BANDS, S2_BANDS, Sensor, Slug, Target
 from registry.values import Value, digest
 
@@ -143,9 +144,9 @@ class WeightedCard(Card):
 
     @property
     def file(self) -> Path:
-        """Where the weights lie."""
+        """Where the weights lie. Raises ConfigError where the card names none."""
         if self._folder is None or self.weights is None:
-            raise ValueError(f"card {self.id} was not read from a folder; it has no weights yet")
+            raise ConfigError(f"card {self.id} names no weights; add weights: {{file, sha256}}")
         return self._folder / "weights" / self.weights.file
 
     @property

@@ -62,8 +62,6 @@ def load_network(card: NetworkCard | ChangeCard) -> Shared | Separate:
 
 def checked_bytes(card: WeightedCard, *, limit: int) -> bytes:
     """The weights file, once its size and SHA-256 are as they should be. Raises ConfigError."""
-    if card.weights is None:
-        raise ConfigError(f"card {card.id} names no weights; add weights: {{file, sha256}}")
     path = card.file
     if not path.is_file():
         raise ConfigError(f"weights {path} of card {card.id} do not exist; put the file there")
@@ -74,10 +72,10 @@ def checked_bytes(card: WeightedCard, *, limit: int) -> bytes:
         )
     raw = path.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
-    if found != card.weights.sha256:
+    if card.weights is None or found != card.weights.sha256:
         raise ConfigError(
-            f"weights {path} have the SHA-256 {found[:12]}..., card {card.id} names "
-            f"{card.weights.sha256[:12]}...; fetch the file that belongs to the card"
+            f"weights {path} have the SHA-256 {found[:12]}..., card {card.id} names another; fetch the "
+            "file that belongs to the card"
         )
     return raw
 

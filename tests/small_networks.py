@@ -73,7 +73,7 @@ def facts(name: str, **changes: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def trained(*, separate: bool = False, steps: int = 60) -> tuple[NetworkCard, Mapping[str, torch.Tensor]]:
+def trained(*, separate: bool = False, steps: int = 45) -> tuple[NetworkCard, Mapping[str, torch.Tensor]]:
     """A card without weights file, and the weights: learned in a few seconds, the same every time."""
     torch.manual_seed(3)
     card = NetworkCard.model_validate(
