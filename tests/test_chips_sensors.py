@@ -393,3 +393,17 @@ def test_a_real_tile_takes_the_lands_place_but_not_the_mines() -> None:
     assert land.any()
     assert np.nanmedian(chip.pixels[:12, land]) == pytest.approx(0.055, abs=0.01)
     assert np.nanstd(chip.pixels[7][mine]) > 2 * np.nanstd(chip.pixels[7][land])
+
+
+def test_on_a_real_tile_only_the_mine_changes() -> None:
+    tile = Backdrop("tile", np.full((14, 128, 128), 0.05, np.float32), np.zeros((128, 128), np.uint16))
+    recipe = replace(TRAIN, size=128, backdrops=(tile,), backdrop_share=1.0, mine_share=1.0)
+    for index in range(4):
+        pair = make_pair(5, index, recipe)
+        red = np.stack([pair.before.pixels[3], pair.after.pixels[3]])
+        mined = pair.after.has(Component.TRANSFORMED)
+        level = np.nanmedian(red[:, ~mined], axis=1)[:, None, None]
+        plain = (np.abs(red / level - 1.0) < 1e-3).all(axis=0)
+        assert plain.mean() > 0.2
+        assert (pair.change[plain] == Change.NONE).all()
+        assert np.isin(pair.change[mined], (Change.NEW_MINE, Change.STABLE_MINE, Change.UNKNOWN)).all()

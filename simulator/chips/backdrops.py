@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.chips import Chip
+from registry.chips import UNKNOWN, Chip
 from simulator.chips.labels import paint_labels, window_of
 from simulator.chips.layers import Ground
 from simulator.chips.palette import Float32
@@ -52,12 +52,18 @@ def lay_over(backdrop: Backdrop, chip: Chip, ground: Ground, look: int) -> Chip:
     land = backdrop.pixels.copy()
     gain = 1.0 + rng.normal(0.0, 0.025) + rng.normal(0.0, 0.008, 12)
     land[:12] = land[:12] * gain[:, None, None].astype(np.float32) + np.float32(rng.normal(0.0, 0.002))
-    mine = replace(ground, layers=ground.layers[int(ground.facts.get("land_layers", "0")) :])
+    mine = mine_only(ground)
     share = _share(mine)
     pixels = land + share * (chip.pixels - land)
     labels = np.where(_touched(mine), paint_labels(mine), backdrop.labels)
+    labels[np.isnan(pixels[0])] |= np.uint16(UNKNOWN)
     facts = {**chip.facts, "backdrop": backdrop.name}
     return replace(chip, pixels=np.asarray(pixels, np.float32), labels=labels, facts=facts)
+
+
+def mine_only(ground: Ground) -> Ground:
+    """The ground's mine without the land it was composed on."""
+    return replace(ground, layers=ground.layers[int(ground.facts.get("land_layers", "0")) :])
 
 
 def _share(mine: Ground) -> Float32:

@@ -9,10 +9,11 @@ import numpy as np
 
 from registry.chips import UNKNOWN, Change, Chip, ChipPair, Float32
 from simulator.chips.air import veiled
-from simulator.chips.backdrops import choose_backdrop, lay_over
+from simulator.chips.backdrops import choose_backdrop, lay_over, mine_only
 from simulator.chips.canvas import Purpose, dice
 from simulator.chips.climate import draw_day
 from simulator.chips.compose import compose, compose_pair, pick
+from simulator.chips.labels import change_codes
 from simulator.chips.layers import Ground
 from simulator.chips.recipe import TRAIN, Recipe
 from simulator.chips.sensors import Shot, take
@@ -29,7 +30,9 @@ CLOUDY_SHARE = 0.35
 def make_chip(seed: int, index: int, recipe: Recipe = TRAIN) -> Chip:
     """Chip ``index`` of the world ``seed``."""
     ground, day = draw_ground(seed, index, recipe)
-    shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day)
+    # A real tile brings its own air.
+    clear = choose_backdrop(seed, index, recipe) is not None
+    shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day, clear=clear)
     return _on_land(shot, ground, seed, index, 0, recipe)
 
 
@@ -48,13 +51,16 @@ def make_pair(seed: int, index: int, recipe: Recipe = TRAIN) -> ChipPair:
     days = _day(rng, seed, index, recipe), _day(rng, seed, index, recipe)
     grounds = compose_pair(seed, index, recipe, years=(start, start + gap), days=days)
     before = _history(grounds.before, seed, index, recipe, rng, days[0])
-    clear = bool(rng.random() >= CLOUDY_SHARE)
+    clear = bool(rng.random() >= CLOUDY_SHARE) or choose_backdrop(seed, index, recipe) is not None
     look = HISTORY_LOOKS
     shot = take(grounds.after, seed=seed, index=index, look=look, recipe=recipe, day=days[1], clear=clear)
     after = _on_land(shot, grounds.after, seed, index, look, recipe)
     change = grounds.change
     hidden = veiled(shot.air)
-    if hidden is not None and "backdrop" not in after.facts:
+    if "backdrop" in after.facts:
+        # Real land stays as it is, and is seen through its own air: only the mine changes.
+        change = change_codes(mine_only(grounds.before), mine_only(grounds.after))
+    elif hidden is not None:
         change[hidden] = Change.HIDDEN
     change[np.isnan(after.pixels[0]) | np.isnan(before.pixels[0])] = Change.UNKNOWN
     before = replace(before, name=f"sim-{seed}-{index}-before")
