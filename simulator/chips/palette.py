@@ -2,7 +2,8 @@
 
 [E] rows are centres of clusters (k-means on the logarithm) of earthlib 1.1.0 spectra, MIT, averaged over the
 bands' widths, in two halves: soils halved by site, the others by the hash of the sample's name; the halves
-share no spectrum. [T] rows are medians of land-cover classes in the TerraMesh validation tiles, CC-BY-SA 4.0.
+share no spectrum. [M] mixtures of those. [T] rows are medians of land-cover classes in the TerraMesh
+validation tiles, CC-BY-SA 4.0.
 [K] rows are set by hand within published ranges, because nothing measured is at hand. Laboratory samples are
 dry, sieved and flat: ``simulator.chips.spectra`` darkens them to what the ground shows.
 """
@@ -50,7 +51,7 @@ SOIL = table(
 )
 
 SAND = table(
-    # [E] sands of one coast; [T] Brazil beach and dune.
+    # [E] sands of one coast; [T] Brazil beach and dune (a, bright); b dark [K], a tenth below its cluster.
     (
         (1640, 1873, 2390, 2720, 2783, 2848, 2919, 2938, 2944, 2944, 3679, 3658),
         (1783, 2310, 2822, 3146, 3442, 3451, 3544, 3680, 3720, 3187, 4576, 4207),
@@ -62,7 +63,7 @@ SAND = table(
 )
 
 GRAVEL = table(
-    # [E] gravel and rock: dark, middle, light.
+    # [E] gravel and rock: middle, light; dark [M] between the two darkest clusters.
     (
         (400, 425, 500, 590, 640, 680, 700, 715, 720, 735, 1130, 1180),
         (981, 1065, 1267, 1447, 1526, 1592, 1623, 1624, 1622, 1636, 1985, 1935),
@@ -76,7 +77,7 @@ GRAVEL = table(
 )
 
 CHAR = table(
-    # [E] char: black, grey.
+    # [E] char: black, grey; b black [M] between its two clusters.
     (
         (162, 167, 178, 203, 217, 232, 251, 271, 289, 327, 944, 1412),
         (394, 434, 501, 598, 647, 703, 756, 808, 849, 948, 1957, 2284),
@@ -138,7 +139,7 @@ DARK_ROOF = table(
 )
 
 CONCRETE = table(
-    # [E] sidewalk, driveway, parking.
+    # [E] sidewalks; b bright: light roads.
     (
         (1272, 1389, 1767, 2404, 2531, 2651, 2725, 2732, 2733, 2834, 3714, 3777),
         (2821, 3094, 3569, 3750, 3759, 3763, 3754, 3730, 3710, 3690, 4107, 4305),
@@ -204,7 +205,7 @@ SALT = table(
 )
 
 SNOW = table(
-    # [T] Canada, snow over ice and over wet ground.
+    # [T] Canada, bright snow of a; the others [K]: old, wet, fresh.
     (
         (4200, 4300, 4000, 4000, 4100, 4000, 3900, 4000, 3800, 3600, 800, 820),
         (7034, 7184, 6436, 6620, 6948, 6914, 6718, 7088, 6576, 6301, 1140, 1204),
