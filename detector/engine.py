@@ -51,6 +51,8 @@ class Engine:
     halo: int
     prepare: Callable[[Sequence[Mapping[str, Tensor]], References], Tensor]
     """Physical bands per date, (h, w) each -> (channels, h, w) float32 on the device."""
+    repeat: bool
+    """Whether the last pixels are repeated to fill up to the stride; else zeros, as in our training."""
     run: Callable[[Tensor], Mapping[str, Tensor]]
     """(n, channels, h, w) with sides that are multiples of ``stride`` -> per head (n, classes, h, w) fp32."""
 
@@ -83,7 +85,7 @@ def _opened(key: _Key) -> Engine:
         from detector.foreign import open_foreign
 
         run, feed = open_foreign(card, device)
-        return Engine(device, card.inputs.stride, card.inputs.halo, feed, run)
+        return Engine(device, card.inputs.stride, card.inputs.halo, feed, repeat=True, run=run)
     if not isinstance(card, NetworkCard | ChangeCard):
         raise ConfigError(f"card {card.id} is of an unknown kind {type(card).__name__}")
     names, normalisation = card.bands, card.normalisation
@@ -95,7 +97,8 @@ def _opened(key: _Key) -> Engine:
         ]
         return torch.cat(parts)
 
-    return Engine(device, STRIDE, HALO_PX, prepare, network_runner(load_network(card), device, half=key.half))
+    answer = network_runner(load_network(card), device, half=key.half)
+    return Engine(device, STRIDE, HALO_PX, prepare, repeat=False, run=answer)
 
 
 def network_runner(
@@ -211,7 +214,9 @@ def _taps(
     return weights.to(device), centres.long().clamp(0, size - 1).to(device)
 
 
-def padded(x: Tensor, stride: int) -> Tensor:
-    """(..., h, w) with zeros below and to the right, up to multiples of ``stride``."""
+def padded(x: Tensor, stride: int, *, repeat: bool = False) -> Tensor:
+    """(n, c, h, w) with zeros, or the last pixels repeated, below and to the right, up to ``stride``."""
     down, right = -x.shape[-2] % stride, -x.shape[-1] % stride
-    return functional.pad(x, (0, right, 0, down)) if down or right else x
+    if not (down or right):
+        return x
+    return functional.pad(x, (0, right, 0, down), mode="replicate" if repeat else "constant")

@@ -245,7 +245,7 @@ def _answers(
         inputs.append(engine.prepare(bands, question.references))
         unseen.append(_unseen(card, bands))
     rows, columns = batch[0][0].shape
-    outputs = engine.run(padded(torch.stack(inputs), engine.stride))
+    outputs = engine.run(padded(torch.stack(inputs), engine.stride, repeat=engine.repeat))
     whole = {name: z[:, :, :rows, :columns] for name, z in outputs.items()}
     return [
         _answer(card, window, {name: z[at] for name, z in whole.items()}, unseen[at], question)
