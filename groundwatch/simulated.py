@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class SimulatedChips:
     """Restricts the recipe's; empty = all of them."""
     materials: tuple[str, ...] = ()
     """Likewise."""
+    code: str = field(default_factory=lambda: code_digest())
+    """Of the simulator when this was set up: workers that start later must find the same cache."""
 
     @property
     def recipe(self) -> Recipe:
@@ -54,7 +56,7 @@ class SimulatedChips:
         recipe = {
             one.name: getattr(self.recipe, one.name) for one in fields(Recipe) if one.name != "backdrops"
         }
-        return digest({"recipe": recipe, "seed": self.seed, "code": code_digest()})
+        return digest({"recipe": recipe, "seed": self.seed, "code": self.code})
 
     @property
     def about(self) -> str:
@@ -89,6 +91,35 @@ def simulated(name: str, seed: int, *, size: int = 256) -> SimulatedChips:
 def simulated_three(seed: int, *, size: int = 256) -> Three:
     """Training, shifted and held-out worlds of a seed."""
     return Three(*(simulated(name, seed, size=size) for name in ("train", "shifted", "heldout")))
+
+
+@dataclass(frozen=True)
+class SimulatedWorlds:
+    """Sources of a study."""
+
+    size: int = 256
+
+    def train(self, seed: int, facts: Mapping[str, str]) -> SimulatedChips:
+        """What is learnt from."""
+        return _restricted(simulated("train", seed, size=self.size), facts)
+
+    def validate(self, seed: int) -> SimulatedChips:
+        """What stops a training."""
+        return simulated("shifted", seed, size=self.size)
+
+    def calibrate(self, seed: int) -> SimulatedChips:
+        """What temperatures are fitted on."""
+        return simulated("heldout", seed, size=self.size)
+
+    def test(self, part: str, seed: int, facts: Mapping[str, str]) -> SimulatedChips:
+        """What is measured on."""
+        name = "train" if part == "in_distribution" else part
+        return _restricted(simulated(name, seed + TEST_SEEDS, size=self.size), facts)
+
+
+def _restricted(source: SimulatedChips, facts: Mapping[str, str]) -> SimulatedChips:
+    kept = {"mine_type": "mine_types", "material": "materials"}
+    return replace(source, **{kept[name]: (value,) for name, value in facts.items()})  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=1)

@@ -228,6 +228,56 @@ def _source(data: str, seed: int) -> ChipSource:
 
 
 @click.command(cls=Command)
+@click.argument("name")
+@_out("Folder for the tables and the results of each training.")
+@click.option("--plan", "plan_file", type=FILE, help="Studies (default: those that ship).")
+@click.option("--seeds", type=click.IntRange(1), help="Trainings per variant (default: the plan's, 5).")
+@click.option("--scale", type=click.FloatRange(0.01, 100.0), default=1.0, show_default=True,
+              help="Factor on chips and steps: 0.2 for a first look, 5 on a GPU.")  # fmt: skip
+@click.option("--parallel", type=click.IntRange(1), default=2, show_default=True,
+              help="Trainings at the same time, each with --threads.")  # fmt: skip
+@_machine
+@pass_options
+def study(
+    options: Options,
+    name: str,
+    out: Path,
+    plan_file: Path | None,
+    seeds: int | None,
+    scale: float,
+    parallel: int,
+    cache: Path | None,
+    device: str,
+    threads: int | None,
+    processes: int,
+) -> None:
+    """Compare ways to train over several seeds: bands, subsets, normalisation or dates.
+
+    Writes OUT/NAME.md and .json: figures of every label with confidence intervals, in distribution and
+    shifted, and the differences to the first variant. Finished trainings are kept.
+    """
+    from detector.training.plan import shipped_plan
+    from detector.training.report import flat
+    from detector.training.study import Bench, run_study
+    from detector.training.study_plan import load_study_plan, scaled
+    from groundwatch.simulated import SimulatedWorlds
+
+    shop = _workshop(out, cache, device, threads, processes)
+    plan = scaled(load_study_plan(plan_file or shipped_plan("studies")), scale, seeds)
+    on_gpu = shop.device.type == "cuda"
+    bench = Bench(
+        out=out,
+        cache=shop.cache,
+        bar=_bar,
+        device=shop.device.type,
+        parallel=1 if on_gpu else parallel,
+        threads=threads or (None if on_gpu else 1),
+        processes=processes,
+    )
+    show_rows(options, flat(run_study(plan, name, SimulatedWorlds(), bench)), empty="nothing was measured")
+
+
+@click.command(cls=Command)
 @_out("Folder for the chips: DIR/NAME/pixels.tif, labels.tif, picture.png, overlay.png, chip.json.")
 @click.option("--chips", type=click.IntRange(1), default=20, show_default=True, help="How many.")
 @click.option("--recipe", type=click.Choice(["train", "heldout", "shifted"]), default="train",
@@ -260,4 +310,4 @@ def simulate(options: Options, out: Path, chips: int, recipe: str, seed: int, si
     show_rows(options, rows, empty="no chips")
 
 
-COMMANDS = (train, evaluate, simulate)
+COMMANDS = (train, evaluate, study, simulate)
