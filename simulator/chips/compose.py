@@ -28,7 +28,7 @@ from simulator.chips.mines_industrial import open_pit
 from simulator.chips.mines_mountain import mountain_top
 from simulator.chips.mines_strip import opencast
 from simulator.chips.recipe import Recipe
-from simulator.chips.site import SUBSTRATE, Site
+from simulator.chips.site import Site
 
 PAINTERS = {"open_pit": open_pit, "opencast": opencast, "mountain_top": mountain_top, "alluvial": alluvial}
 SUN_AZIMUTH = (2.1, 2.7)
@@ -105,7 +105,6 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
     tone, age, life = float(rng.normal(0.0, 0.02)), float(rng.uniform()), float(rng.uniform(7.0, 20.0))
     if not has_mine:
         return None
-    substrate = 1.0 if material == "metal_ores" and copper else SUBSTRATE[material] + tone
     smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (17.0, 88.0)
     radius = smallest * (largest / smallest) ** size_draw
     opened = -0.5 - 11.0 * age if early < 0.75 else 8.0 * age
@@ -118,7 +117,8 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
         mine_type=mine_type,
         material=material,
         family=family,
-        substrate=substrate,
+        ore=ore_of(material, copper=copper),
+        tone=tone,
         soil=soil,
         centre=(float(place_draw[0]) * recipe.size, float(place_draw[1]) * recipe.size),
         radius=radius,
@@ -127,6 +127,13 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
         opened=opened,
         life=life,
     )
+
+
+def ore_of(material: str, *, copper: bool) -> str:
+    """Which of site.ORES; metal is red iron or grey-green copper."""
+    if material == "metal_ores":
+        return "copper" if copper else "red"
+    return {"coal_lignite": "coal", "rock_raw": "rock", "gold": "rock"}[material]
 
 
 def _kind(rng: np.random.Generator, recipe: Recipe) -> tuple[str, str]:

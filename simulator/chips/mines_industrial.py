@@ -137,7 +137,14 @@ def preparation(
         at,
         labels=bits(Component.PREPARATORY_WORKS),
         variant=site.soil,
-        shade=np.float32(1.0) + np.float32(0.06) * np.sign(np.sin(u * np.float32(math.pi / 5.0))),
+        shade=strips(u),
+    )
+
+
+def strips(along: Float32) -> Float32:
+    """Light and dark lanes of the scrapers, 4 pixels each."""
+    return np.asarray(
+        np.float32(1.0) + np.float32(0.12) * np.sign(np.sin(along * np.float32(math.pi / 4.0))), np.float32
     )
 
 
@@ -172,8 +179,8 @@ def heaps(
         cover(distance),
         at,
         labels=bits(Component.OVERBURDEN),
-        variant=site.substrate,
-        shade=(np.float32(1.0) + np.float32(0.28) * ridge).astype(np.float32),
+        variant=site.variant(Material.SPOIL),
+        shade=(np.float32(1.0) + np.float32(0.34) * ridge).astype(np.float32),
     )
 
 
@@ -189,7 +196,9 @@ def _pit(canvas: Canvas, site: Site, outline: Outline, distance: Float32, at: Wi
     pool_at, pool_wanted = rng.uniform(-0.3, 0.3, 2), bool(rng.uniform() < 0.45)
     pool_colour = float(rng.uniform(0.0, 1.0))
     inside = -distance
-    canvas.paint(Material.PIT_FLOOR, cover(distance), at, labels=PIT, variant=site.substrate)
+    canvas.paint(
+        Material.PIT_FLOOR, cover(distance), at, labels=PIT, variant=site.variant(Material.PIT_FLOOR)
+    )
     _terraces(canvas, site, distance, at, wall=wall, bench=bench)
     _seam(canvas, site, inside, ragged, at, foot=wall, width=seam_width, spread=seam_spread)
     _ramp(canvas, site, outline, inside, at, wall=wall, scale=scale)
@@ -228,7 +237,7 @@ def _terraces(
         cover(ring),
         at,
         labels=bits(Component.PRODUCTION_SLOPE, Component.EXCAVATION),
-        variant=site.substrate,
+        variant=site.variant(Material.BENCH_FACE),
         shade=shade,
     )
 
@@ -255,7 +264,7 @@ def _seam(
         at,
         labels=bits(Component.OUTCROP),
         keep=PIT,
-        variant=site.substrate,
+        variant=site.variant(Material.SEAM),
     )
 
 
@@ -295,5 +304,5 @@ def _ramp(
         at,
         labels=bits(Component.TRANSPORT_SLOPE),
         keep=PIT,
-        variant=site.substrate,
+        variant=site.variant(Material.HAUL_ROAD),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from registry.chips import Component
 from simulator.chips.canvas import Canvas, Purpose, bits
 from simulator.chips.layers import Float32, Material
-from simulator.chips.mines_industrial import heaps
+from simulator.chips.mines_industrial import heaps, strips
 from simulator.chips.outlines import SMOOTH, Outline, draw_outline
 from simulator.chips.shapes import Window, box, cover, noise, oval, slope_of, turned, window_around, wrapped
 from simulator.chips.site import Site, apron, greening, plant, road, tailings_facility
@@ -110,7 +110,7 @@ def _fill(
         cover(lobe),
         at,
         labels=bits(Component.DUMPING_GROUND),
-        variant=site.substrate,
+        variant=site.variant(Material.WASTE_ROCK),
         shade=shade,
         age=age,
     )
@@ -154,8 +154,9 @@ def _cut_ridge(
         at,
         labels=bits(Component.PREPARATORY_WORKS),
         variant=site.soil,
+        shade=strips(u),
     )
-    canvas.paint(Material.PIT_FLOOR, cover(cut), at, labels=PIT, variant=site.substrate)
+    canvas.paint(Material.PIT_FLOOR, cover(cut), at, labels=PIT, variant=site.variant(Material.PIT_FLOOR))
     top = np.maximum(distance + np.float32(ring), ahead)
     shelf = np.maximum(top, np.abs(ahead + np.float32(heaps_at)) - np.float32(heap_half))
     heaps(canvas, site, shelf, u, at, period=period)
@@ -170,14 +171,33 @@ def _cut_ridge(
     shade = (np.float32(1.06) + (light - np.float32(1.06)) * face).astype(np.float32)
     slopes = bits(Component.PRODUCTION_SLOPE, Component.EXCAVATION)
     flank = np.maximum(cut, inside - np.float32(ring))
-    canvas.paint(Material.BENCH_FACE, cover(flank), at, labels=slopes, variant=site.substrate, shade=shade)
+    canvas.paint(
+        Material.BENCH_FACE,
+        cover(flank),
+        at,
+        labels=slopes,
+        variant=site.variant(Material.BENCH_FACE),
+        shade=shade,
+    )
     sx, sy = canvas.towards_sun
     across = np.maximum(cut, -ahead - np.float32(wall))
     back = 1.0 - 0.4 * (math.cos(site.heading) * sx + math.sin(site.heading) * sy)
-    canvas.paint(Material.BENCH_FACE, cover(across), at, labels=slopes, variant=site.substrate, shade=back)
+    canvas.paint(
+        Material.BENCH_FACE,
+        cover(across),
+        at,
+        labels=slopes,
+        variant=site.variant(Material.BENCH_FACE),
+        shade=back,
+    )
     coal = np.maximum(top, np.abs(ahead + np.float32(wall + seam / 2)) - np.float32(seam / 2))
     canvas.paint(
-        Material.SEAM, cover(coal), at, labels=bits(Component.OUTCROP), keep=PIT, variant=site.substrate
+        Material.SEAM,
+        cover(coal),
+        at,
+        labels=bits(Component.OUTCROP),
+        keep=PIT,
+        variant=site.variant(Material.SEAM),
     )
     way = np.abs(v - np.float32(0.25 * site.mirror * half[1]) * np.cos(u * np.float32(3.0 / half[0])))
     haul = np.maximum(
@@ -190,5 +210,5 @@ def _cut_ridge(
         at,
         labels=bits(Component.TRANSPORT_SLOPE),
         keep=PIT,
-        variant=site.substrate,
+        variant=site.variant(Material.HAUL_ROAD),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from registry.chips import Component
 from simulator.chips.canvas import Canvas, Purpose, bits
 from simulator.chips.layers import Float32, Material
-from simulator.chips.mines_industrial import heaps
+from simulator.chips.mines_industrial import heaps, strips
 from simulator.chips.outlines import SMOOTH
 from simulator.chips.shapes import Window, cover, noise, turned, window_around, wrapped
 from simulator.chips.site import Site, apron, plant, road, tailings_facility
@@ -110,6 +110,7 @@ def _strip_bands(
         at,
         labels=bits(Component.PREPARATORY_WORKS),
         variant=site.soil,
+        shade=strips(v),
     )
     dug = wall + floor
     canvas.paint(
@@ -117,7 +118,7 @@ def _strip_bands(
         cover(band(dug + ridges, 1e4)),
         at,
         labels=bits(Component.DUMPING_GROUND),
-        variant=site.substrate,
+        variant=site.variant(Material.WASTE_ROCK),
         age=1.5,
     )
     rested = (dug + ridges + level) / pace
@@ -127,14 +128,16 @@ def _strip_bands(
         Material.GRASS if rested < 6.0 else Material.SECONDARY, planted, at, variant=min(0.08 * rested, 0.6)
     )
     heaps(canvas, site, band(dug, dug + ridges), v + np.float32(0.8) * ragged, at, period=period)
-    canvas.paint(Material.PIT_FLOOR, cover(band(wall, dug)), at, labels=PIT, variant=site.substrate)
+    canvas.paint(
+        Material.PIT_FLOOR, cover(band(wall, dug)), at, labels=PIT, variant=site.variant(Material.PIT_FLOOR)
+    )
     canvas.paint(
         Material.SEAM,
         cover(band(wall, wall + seam)),
         at,
         labels=bits(Component.OUTCROP),
         keep=PIT,
-        variant=site.substrate,
+        variant=site.variant(Material.SEAM),
     )
     _highwall(canvas, site, band(0.0, wall), behind, at, bench=bench)
 
@@ -152,7 +155,7 @@ def _highwall(
         cover(ring),
         at,
         labels=bits(Component.PRODUCTION_SLOPE, Component.EXCAVATION),
-        variant=site.substrate,
+        variant=site.variant(Material.BENCH_FACE),
         shade=(np.float32(1.06) + (light - np.float32(1.06)) * face).astype(np.float32),
     )
 
@@ -187,5 +190,5 @@ def _strip_ramps(
             at,
             labels=bits(Component.TRANSPORT_SLOPE),
             keep=PIT,
-            variant=site.substrate,
+            variant=site.variant(Material.HAUL_ROAD),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,45 @@ from simulator.chips.layers import Float32, Material
 from simulator.chips.outlines import draw_outline
 from simulator.chips.shapes import Window, box, cover, oval, segment, slope_of, turned, window_around, wrapped
 
-SUBSTRATE = {"coal_lignite": 0.0, "rock_raw": 0.33, "metal_ores": 0.66, "gold": 0.33}
-"""Variant of the mined materials; copper (1) is a kind of metal ore."""
+ORES: Mapping[str, Mapping[Material, float]] = {
+    # Coal's walls and waste are grey shale, the more weathered the browner.
+    "coal": {
+        Material.SEAM: 0.0,
+        Material.STOCKPILE: 0.0,
+        Material.TAILINGS_DRY: 0.05,
+        Material.PIT_FLOOR: 0.05,
+        Material.HAUL_ROAD: 0.14,
+        Material.BENCH_FACE: 0.11,
+        Material.WASTE_ROCK: 0.15,
+        Material.SPOIL: 0.22,
+    },
+    # Over pale rock lie loams and clays.
+    "rock": {
+        Material.SEAM: 0.31,
+        Material.PIT_FLOOR: 0.33,
+        Material.BENCH_FACE: 0.36,
+        Material.WASTE_ROCK: 0.42,
+        Material.SPOIL: 0.48,
+    },
+    "red": {
+        Material.SEAM: 0.72,
+        Material.STOCKPILE: 0.69,
+        Material.PIT_FLOOR: 0.66,
+        Material.BENCH_FACE: 0.63,
+        Material.WASTE_ROCK: 0.57,
+        Material.SPOIL: 0.51,
+    },
+    # Over copper lies what weather has turned to rust.
+    "copper": {
+        Material.SEAM: 1.0,
+        Material.STOCKPILE: 1.0,
+        Material.PIT_FLOOR: 0.96,
+        Material.BENCH_FACE: 0.92,
+        Material.WASTE_ROCK: 0.85,
+        Material.SPOIL: 0.77,
+    },
+}
+"""Variants of the materials of a mine by what it digs; what is not listed is as the pit's floor."""
 INFRASTRUCTURE = bits(Component.INFRASTRUCTURE)
 
 
@@ -27,8 +65,10 @@ class Site:
     mine_type: str
     material: str
     family: str
-    substrate: float
-    """Variant of pit floor, faces, waste and stockpiles."""
+    ore: str
+    """A key of ORES."""
+    tone: float
+    """How this mine's rock differs from others of its kind, in variants."""
     soil: float
     """Variant of the local soil and subsoil."""
     centre: tuple[float, float]
@@ -47,6 +87,10 @@ class Site:
     def rng(self, purpose: Purpose, number: int = 0) -> np.random.Generator:
         """Dice of one of its features."""
         return dice(self.seed, self.index, purpose, number)
+
+    def variant(self, material: Material) -> float:
+        """Of one of its materials: what is dug for is pure, what is thrown away less so."""
+        return ORES[self.ore].get(material, ORES[self.ore][Material.PIT_FLOOR]) + self.tone
 
     def age(self, years: float) -> float:
         """Years since it opened; negative before."""
@@ -97,7 +141,7 @@ def dump(
         drift=0.7,
     )
     lift, lifts = float(rng.uniform(4.0, 6.5)), int(rng.integers(1, 4))
-    variant = site.substrate + rng.normal(0.0, 0.03)
+    variant = site.variant(Material.WASTE_ROCK) + rng.normal(0.0, 0.03)
     at = window_around(canvas.size, *centre, 2.2 * radius)
     if at is None or scale <= 0.0:
         return
@@ -209,7 +253,7 @@ def _stockpiles(
             cover(pile),
             at,
             labels=bits(Component.STOCKPILE),
-            variant=site.substrate + tone,
+            variant=site.variant(Material.STOCKPILE) + tone,
             shade=canvas.light_on(*slope_of(oval(u - offset, v - across, hu, hv)), 0.3),
         )
         np.maximum(belt, cover(box(u - offset, v - half[1] - 0.5, 0.5, 2.5)), out=belt)
@@ -260,7 +304,10 @@ def tailings_facility(
     )  # fmt: skip
     crest = float(rng.uniform(3.0, 4.6))
     wet_from, pond_from = float(rng.uniform(-0.3, 0.2)), float(rng.uniform(0.25, 0.6))
-    colour, tone = float(rng.uniform(0.0, 1.0)), float(site.substrate + rng.normal(0.0, 0.03))
+    colour, tone = (
+        float(rng.uniform(0.0, 1.0)),
+        float(site.variant(Material.TAILINGS_DRY) + rng.normal(0.0, 0.03)),
+    )
     at = window_around(canvas.size, *centre, 2.0 * radius + 8.0)
     if at is None or scale <= 0.0:
         return
