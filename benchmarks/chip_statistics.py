@@ -75,10 +75,10 @@ def real_tiles(folder: Path) -> Iterator[Tile]:
         radar = _read(folder / "terramind_s1s2" / "S1RTC" / path.name).astype(np.float32)
         cover = _read(folder / "terramind_s1s2" / "LULC" / path.name)[0]
         if (cover == 7).mean() < 0.5:
-            yield Tile(path.stem[:4], _scaled(_resampled(optical), radar), _numbered(cover))
+            yield Tile(path.stem[:4], _scaled(resampled(optical), radar), _numbered(cover))
 
 
-def _resampled(optical: Float32) -> Float32:
+def resampled(optical: Float32) -> Float32:
     """The tiles repeat the pixels of 20 and 60 m; here they are read bilinearly, as a stack is."""
     found = optical.copy()
     size = optical.shape[-1]

@@ -108,7 +108,7 @@ def _compare_pair(
         raise InputError(
             f"{before} and {after} share no pixel seen at both dates; check extent, CRS and clouds"
         )
-    scored = _scores(first, second, seen=seen, models=models)
+    scored = pair_scores(_clear(first, seen), _clear(second, seen), models=models)
     scores = scored.scores
     mask = _change_mask(scored, seen=seen, settings=models.settings, image=first)
     layers = [
@@ -138,28 +138,37 @@ def _compare_pair(
 
 
 @dataclass(frozen=True)
-class _Scored:
+class PairScores:
     """Scores of a pair and where they begin to say changed."""
 
     scores: Mapping[IncidentKind, Float32]
+    """(h, w) per kind; NaN = not seen at both dates."""
     thresholds: Mapping[IncidentKind, float]
 
+    def flagged(self, kind: IncidentKind) -> Mask:
+        """(h, w) where a pixel and its neighbourhood both changed."""
+        score = self.scores[kind]
+        with np.errstate(invalid="ignore"):
+            hit: Mask = (score >= self.thresholds[kind]) & (smoothed(score) >= self.thresholds[kind])
+        return hit
 
-def _scores(before: Image, after: Image, *, seen: Mask, models: Models) -> _Scored:
-    def clear(image: Image) -> dict[str, Float32]:
-        return {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
 
-    one, other = clear(before), clear(after)
-    card = models.change(one.keys())
+def pair_scores(before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models) -> PairScores:
+    """Scores of two dates by the best model their bands can feed; bands are NaN where a date is unseen."""
+    card = models.change(before.keys())
     if card is not None:
-        return _Scored(_change_scores(card, one, other, models=models), CHANGE_THRESHOLDS)
-    was = models.probabilities((Target.FOREST, Target.TRANSFORMED), one)
-    now = models.probabilities((Target.TRANSFORMED,), other)[Target.TRANSFORMED]
+        return PairScores(_change_scores(card, before, after, models=models), CHANGE_THRESHOLDS)
+    was = models.probabilities((Target.FOREST, Target.TRANSFORMED), before)
+    now = models.probabilities((Target.TRANSFORMED,), after)[Target.TRANSFORMED]
     scores = {
-        IncidentKind.FOREST_LOSS: forest_loss(one, other, was[Target.FOREST]),
-        IncidentKind.EXCAVATION: transformation(one, other, was[Target.TRANSFORMED], now),
+        IncidentKind.FOREST_LOSS: forest_loss(before, after, was[Target.FOREST]),
+        IncidentKind.EXCAVATION: transformation(before, after, was[Target.TRANSFORMED], now),
     }
-    return _Scored(scores, THRESHOLDS)
+    return PairScores(scores, THRESHOLDS)
+
+
+def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
+    return {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
 
 
 def _change_scores(
@@ -180,19 +189,16 @@ def _change_scores(
 
 
 def _change_mask(
-    scored: _Scored, *, seen: Mask, settings: DetectionSettings, image: Image
+    scored: PairScores, *, seen: Mask, settings: DetectionSettings, image: Image
 ) -> NDArray[np.uint8]:
-    """(h, w) class codes where a pixel and its neighbourhood both changed; excavation wins over loss.
+    """(h, w) class codes of the flagged pixels; excavation wins over loss.
 
     Components below the minimum mapping unit are dropped.
     """
     mask = np.zeros(image.shape, dtype=np.uint8)
     fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
     for kind in (IncidentKind.FOREST_LOSS, IncidentKind.EXCAVATION):
-        with np.errstate(invalid="ignore"):
-            hit = seen & (scored.scores[kind] >= scored.thresholds[kind])
-            hit &= smoothed(scored.scores[kind]) >= scored.thresholds[kind]
-        mask[_at_least(hit, fewest)] = CLASS_CODES[kind]
+        mask[_at_least(seen & scored.flagged(kind), fewest)] = CLASS_CODES[kind]
     return mask
 
 

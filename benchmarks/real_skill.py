@@ -1,0 +1,143 @@
+"""Cards against real data, side by side: ``python -m benchmarks.real_skill [--cards FOLDER] [--json FILE]``.
+
+Forest on land cover of five tiles, on monthly points and on hand-made masks of deforestation; how much of
+tiles without mines is called transformed; how much of an unchanged forest two clear dates call changed.
+The network models have seen none of it. The spectral ones were fitted to the tiles and points (their cards
+say so), not to the masks of Pará, nor to Romania.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.ranking import roc_auc
+from benchmarks.real_data import CalmPair, Tile, multiearth, points, romania_pairs, terramind
+from detector.cards import Card, ChangeCard
+from detector.models import load_cards, scores, shipped_cards
+from detector.oneoff import pair_scores
+from detector.oneoff_models import Models
+from registry.detection import DetectionSettings
+from registry.errors import GroundwatchError
+from registry.models import IncidentKind, Target
+
+Float32 = NDArray[np.float32]
+Row = dict[str, Any]
+
+
+def forest_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
+    """One row per card and tile that it can read."""
+    rows = []
+    for tile in tiles:
+        for card in cards:
+            logit = _score(card, tile, Target.FOREST)
+            if logit is None:
+                continue
+            seen = tile.known & np.isfinite(logit)
+            called, truth = logit[seen] > 0, tile.forest[seen]
+            if not seen.any():
+                continue
+            rows.append(
+                {"tile": tile.name, "biome": tile.biome, "card": card.id, "f1": _f1(called, truth)}
+                | {"auc": roc_auc(logit[seen], truth), "called": float(called.mean())}
+                | {"true": float(truth.mean()), "false": float((called & ~truth).mean())}
+            )
+    return rows
+
+
+def transformed_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
+    """Share of tiles without a mine that each card calls transformed."""
+    rows = []
+    for tile in tiles:
+        for card in cards:
+            logit = _score(card, tile, Target.TRANSFORMED)
+            if logit is not None:
+                share = float((logit[np.isfinite(logit)] > 0).mean())
+                rows.append({"tile": tile.name, "biome": tile.biome, "card": card.id, "called": share})
+    return rows
+
+
+def calm_rows(cards: Mapping[str, Card], pairs: Sequence[CalmPair], names: Sequence[str]) -> list[Row]:
+    """Share of the calm pixels of Romania that ``compare`` flags, per card and kind of change."""
+    rows = []
+    for name in names:
+        models = Models(cards=cards, settings=DetectionSettings(), named=name or None)
+        for kind in IncidentKind:
+            shares = [_flagged(models, pair, kind) for pair in pairs]
+            found = [share for share in shares if share is not None]
+            if found:
+                rows.append(
+                    {"card": name or "by order", "kind": kind.value, "pairs": len(found)}
+                    | {"mean": float(np.mean(found)), "worst": float(np.max(found))}
+                )
+    return rows
+
+
+def _flagged(models: Models, pair: CalmPair, kind: IncidentKind) -> float | None:
+    before, after = (
+        {name: np.where(pair.calm, band, np.nan).astype(np.float32) for name, band in look.bands.items()}
+        for look in (pair.before, pair.after)
+    )
+    try:
+        found = pair_scores(before, after, models=models)
+    except GroundwatchError:
+        return None
+    return float(found.flagged(kind)[pair.calm].mean())
+
+
+def _score(card: Card, tile: Tile, target: Target) -> Float32 | None:
+    if target not in card.feeds or (set(card.bands) - card.may_lack) - set(tile.bands):
+        return None
+    bands = {name: band for name, band in tile.bands.items() if name in card.bands}
+    return scores(card, bands, (target,), device="cpu")[target]
+
+
+def _f1(called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    hits = int((called & truth).sum())
+    total = int(called.sum()) + int(truth.sum())
+    return 2.0 * hits / total if total else 1.0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown of rows with the same keys."""
+    if not rows:
+        return "(no rows)"
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
+    for row in rows:
+        cells = [f"{row[k]:.3f}" if isinstance(row[k], float) else str(row[k]) for k in keys]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_skill", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--cards", type=Path, action="append", default=[], help="a further folder of cards")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    cards = load_cards((shipped_cards(), *given.cards))
+    single = [card for card in cards.values() if card.feeds and "sar" not in card.id.split("-")[-1:]]
+    tiles = [*terramind(given.data)]
+    changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
+    joint = [card.id for card in single if len(card.feeds) > 1]
+    found = {
+        "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
+        "transformed": transformed_rows(single, tiles),
+        "calm": calm_rows(cards, list(romania_pairs(given.data)), ["", *joint, *changes]),
+    }
+    for name, rows in found.items():
+        print(f"\n## {name}\n\n{table(rows)}")
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
