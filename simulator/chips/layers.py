@@ -65,7 +65,7 @@ class Material(StrEnum):
     PIT_FLOOR = "pit_floor"
     """variant = 0 coal, .33 pale rock, .66 red ore, 1 grey-green ore; likewise for the next six."""
     SEAM = "seam"
-    """Freshly exposed coal, ore or rock: what is dug for, at the foot of a face; darker or purer than the floor."""
+    """Freshly exposed coal, ore or rock, what is dug for: darker or purer than the floor at its foot."""
     BENCH_FACE = "bench_face"
     HAUL_ROAD = "haul_road"
     WASTE_ROCK = "waste_rock"
