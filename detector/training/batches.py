@@ -18,7 +18,7 @@ from detector.inputs import DARK, FAINT, Normalisation, Reference
 from detector.plans import Head
 from detector.training.cache import DARKEST, FAINTEST, STEPS_PER_DB, STEPS_PER_REFLECTANCE, Cache, Entry
 from detector.training.plan import CHANGE_HEAD, Task, TrainingPlan
-from registry.chips import BIT, CHANNELS, UNKNOWN, Component, class_codes
+from registry.chips import BIT, CHANNELS, COMPONENTS, UNKNOWN, Change, Component, class_codes
 from registry.models import S2_BANDS
 
 OPTICAL = len(S2_BANDS)
@@ -79,6 +79,12 @@ class Batch:
         )
 
 
+PLACES = 4
+"""Places that every second crop is chosen among: half the crops show the land as it is, half what is rare."""
+RARE_BITS = np.uint16(sum(BIT[one] for one in COMPONENTS if one is not Component.FOREST))
+RARE_CHANGES = (int(Change.NEW_MINE), int(Change.FOREST_LOSS))
+
+
 class Crops:
     """Draws batches out of a cache."""
 
@@ -105,15 +111,27 @@ class Crops:
         room = self.cache.size - crop
         if room < 0:
             raise ValueError(f"crops of {crop} px do not fit chips of {self.cache.size} px")
-        corners = rng.integers(0, room + 1, size=(batch, 2))
+        corners = rng.integers(0, room + 1, size=(batch, PLACES, 2))
         turns = rng.integers(0, 8, size=batch)
         return self._gather(
             [
-                (int(n), (int(t), int(left)), int(turn))
-                for n, (t, left), turn in zip(picked, corners, turns, strict=True)
+                (int(n), self._richest(int(n), at[: PLACES if number % 2 else 1], crop), int(turn))
+                for number, (n, at, turn) in enumerate(zip(picked, corners, turns, strict=True))
             ],
             crop,
         )
+
+    def _richest(self, number: int, corners: NDArray[np.int64], crop: int) -> tuple[int, int]:
+        """The corner whose crop shows most of what is rare."""
+        rare = self._rare(number)
+        counts = [int(rare[top : top + crop, left : left + crop].sum()) for top, left in corners]
+        top, left = corners[int(np.argmax(counts))]
+        return int(top), int(left)
+
+    def _rare(self, number: int) -> NDArray[np.bool_]:
+        if self.recipe.task is Task.CHANGE and self.cache.change is not None:
+            return np.isin(self.cache.change[number], RARE_CHANGES)
+        return (self.cache.labels[number, -1] & RARE_BITS) != 0
 
     def whole(self, batch: int) -> list[tuple[tuple[int, ...], Batch]]:
         """All chips in order, whole; batches with the numbers of their chips. Made when asked for."""
