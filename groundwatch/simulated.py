@@ -26,6 +26,21 @@ TEST_SEEDS = 500_000
 """Added for evaluation: worlds that neither training nor choosing has seen."""
 
 
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over the simulator's files: a chip made by other code is another chip."""
+    import registry.chips
+    import simulator
+
+    folder = Path(simulator.__file__).parent
+    files = [path for path in sorted((folder / "chips").rglob("*")) if path.is_file()]
+    total = hashlib.sha256(Path(registry.chips.__file__).read_bytes())
+    for path in files:
+        if "__pycache__" not in path.parts:
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
 @dataclass(frozen=True)
 class SimulatedChips:
     """Chips of one recipe and seed, in any number."""
@@ -37,7 +52,7 @@ class SimulatedChips:
     """Restricts the recipe's; empty = all of them."""
     materials: tuple[str, ...] = ()
     """Likewise."""
-    code: str = field(default_factory=lambda: code_digest())
+    code: str = field(default_factory=code_digest)
     """Of the simulator when this was set up: workers that start later must find the same cache."""
 
     @property
@@ -120,18 +135,3 @@ class SimulatedWorlds:
 def _restricted(source: SimulatedChips, facts: Mapping[str, str]) -> SimulatedChips:
     kept = {"mine_type": "mine_types", "material": "materials"}
     return replace(source, **{kept[name]: (value,) for name, value in facts.items()})  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """SHA-256 over the simulator's files: a chip made by other code is another chip."""
-    import registry.chips
-    import simulator
-
-    folder = Path(simulator.__file__).parent
-    files = [path for path in sorted((folder / "chips").rglob("*")) if path.is_file()]
-    total = hashlib.sha256(Path(registry.chips.__file__).read_bytes())
-    for path in files:
-        if "__pycache__" not in path.parts:
-            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()

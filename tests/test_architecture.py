@@ -60,6 +60,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
         "detector/image_windows.py",
         "detector/segmenting.py",
         "detector/training/folder.py",
+        "detector/training/cvat.py",
         "simulator/*.py",
     ),
     "prometheus_client": ("groundwatch/serving.py",),

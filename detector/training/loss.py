@@ -34,9 +34,7 @@ def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, se
     """Of (n, classes, h, w) logits and (n, h, w) codes; 0 where no pixel teaches."""
     if bool(hidden.any()):
         logits = merged(logits, hidden)
-    # With every label hidden all probability is background's: nothing is taught, and Dice must not see it.
-    taught = ~hidden[:, 1:].all(dim=1)
-    codes = torch.where(taught[:, None, None], codes, IGNORED)
+        codes = known_codes(codes, hidden)
     seen = codes != IGNORED
     if not bool(seen.any()):
         return logits.sum() * 0.0
@@ -44,6 +42,16 @@ def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, se
     if settings.dice == 0.0:
         return entropy
     return entropy + settings.dice * soft_dice(logits, codes, seen)
+
+
+def known_codes(codes: Tensor, hidden: Tensor) -> Tensor:
+    """Codes without labels that nobody looked for (a stray one says nothing of where others are).
+
+    With every label hidden all probability is background's: nothing is taught, and Dice must not see it.
+    """
+    strays = hidden.gather(1, codes.flatten(1).clamp(max=hidden.shape[1] - 1)).view_as(codes)
+    taught = ~hidden[:, 1:].all(dim=1)
+    return torch.where(taught[:, None, None] & ~strays, codes, IGNORED)
 
 
 def merged(logits: Tensor, hidden: Tensor) -> Tensor:
