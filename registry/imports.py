@@ -233,10 +233,21 @@ def _without_made_up_ids(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFram
 
 def _read_vector(layer: _Layer, options: Mapping[str, Any]) -> geopandas.GeoDataFrame:
     # A ring of two points is no reason to lose the file: it comes out without geometry and is reported.
-    found = pyogrio.read_dataframe(layer.file, layer=layer.name, on_invalid="ignore", **options)
+    try:
+        found = pyogrio.read_dataframe(layer.file, layer=layer.name, on_invalid="ignore", **options)
+    except (DataSourceError, DataLayerError, UnicodeError, OSError):
+        raise
+    except Exception as exc:  # dates before Christ, damaged projections: pyogrio stumbles over them itself
+        raise InputError(
+            f"{layer.file.name}: cannot be read ({_one_line(exc)}); the file is broken, get it again"
+        ) from exc
     if not isinstance(found, geopandas.GeoDataFrame):
         raise InputError(f"{layer.file}: layer {layer.name} has no geometry; choose another with --layer")
     return found
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split())[:200]
 
 
 def _read_parquet(file: Path) -> geopandas.GeoDataFrame:

@@ -271,8 +271,14 @@ def _day(text: str, form: str) -> date | None:
         return None
 
 
-def json_ready(value: Any) -> Any:
-    """An attribute as JSON can hold it: no NaN, no timestamps, nested values kept."""
+MAX_NESTED = 50
+"""Deepest nesting of an attribute that is kept; pydantic reads JSON back to some 190 levels in all."""
+
+
+def json_ready(value: Any, depth: int = 0) -> Any:
+    """An attribute as JSON can hold it: no NaN, no timestamps, nested values kept down to MAX_NESTED."""
+    if depth > MAX_NESTED:
+        return None
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -280,13 +286,13 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): json_ready(one) for key, one in value.items()}
+        return {str(key): json_ready(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [json_ready(one) for one in value]
+        return [json_ready(one, depth + 1) for one in value]
     if isinstance(value, bytes):
         return value.hex()
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return json_ready(value.tolist())
+        return json_ready(value.tolist(), depth + 1)
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     # Files hold days; readers make moments of them.
     return None if text == "NaT" else text.removesuffix("T00:00:00")

@@ -16,7 +16,7 @@ from ingest.providers import load_profile
 from registry.errors import InputError, Reject
 from registry.events import Event
 from registry.imports import read_permits
-from registry.models import Scene
+from registry.models import Permit, Scene
 from tests.fuzz.targets import DOORS, GOLDEN, Door, enter_event
 from tests.stac_items import s2_item
 
@@ -94,6 +94,22 @@ def test_a_number_without_end_counts_as_absent() -> None:
     read = read_item(item, profile=profile, collection=profile.collections[0])
     assert isinstance(read, Scene)
     assert read.cloud_percent is None
+
+
+def test_attributes_nested_without_end_can_be_read_back(tmp_path: Path) -> None:
+    deep: object = "end"
+    for _ in range(300):
+        deep = {"x": deep}
+    corners = [[25.0, 45.0], [25.1, 45.0], [25.1, 45.1], [25.0, 45.0]]
+    feature = {
+        "type": "Feature",
+        "properties": {"id": "A-1", "deep": deep},
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+    }
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    (permit,) = read_permits(path).rows
+    assert Permit.model_validate_json(permit.model_dump_json()) == permit
 
 
 def test_a_zip_whose_stream_is_broken_is_one_line(tmp_path: Path) -> None:
