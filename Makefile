@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench pipeline bench-bus crash fuzz clean
+.PHONY: demo test lint bench pipeline bench-bus bench-inference bench-gpu crash fuzz clean
 
 demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
@@ -27,6 +27,12 @@ bench:  ## groundwatch beside its peers, interleaved, as ratios; peers live in a
 
 bench-bus: $(STAMP)-test  ## what the bus carries, locally and through a broker, and how detectors scale
 	$(BIN)/python -m benchmarks.bus
+
+bench-inference: $(STAMP)-test  ## prediction beside five separate U-Nets in fp32, interleaved, as ratios
+	$(BIN)/python -m benchmarks.inference
+
+bench-gpu: $(STAMP)-test  ## seconds per full tile, share of the roofline and agreement with the CPU, in one call
+	$(BIN)/python -m benchmarks.gpu
 
 pipeline: $(STAMP)-bench
 	$(BIN)/python -m benchmarks.pipeline

@@ -1,0 +1,222 @@
+"""`segment` and `compare` with networks: files in, class maps with legends, polygons, pictures out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from click.testing import CliRunner
+from PIL import Image as Picture
+from rasterio.transform import from_origin
+
+from detector.cards import NetworkCard
+from detector.engine import Device
+from detector.images import Scaling
+from detector.models import load_cards, shipped_cards
+from detector.oneoff import compare
+from detector.oneoff_models import Models
+from detector.predict import Question, predict_image
+from detector.segmenting import Segmented, segment
+from groundwatch.cli import cli
+from groundwatch.console import Options
+from registry.detection import DetectionSettings, ModelSettings
+from registry.errors import ConfigError, InputError
+from registry.setting_models import FileSettings
+from tests.small_networks import BANDS, HEADS, change_card, image, written
+
+SHAPE = (220, 180)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small convolutions on a busy machine: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cards of a trained network and of an untrained change model."""
+    torch.set_num_threads(1)
+    found = tmp_path_factory.mktemp("cards")
+    written(found)
+    change_card(found)
+    return found
+
+
+@pytest.fixture
+def models(folder: Path) -> Models:
+    cards = load_cards([shipped_cards(), folder])
+    return Models(cards, DetectionSettings(), named="shared", device="cpu")
+
+
+def put(path: Path, bands: dict[str, Any], *, names: tuple[str, ...] = BANDS, **how: Any) -> Path:
+    """Reflectance as Sentinel-2's numbers, radar in dB unless ``linear``."""
+    add, factor = how.get("add", 0.0), how.get("factor", 1e4)
+    stack = []
+    for name in names:
+        radar = bands[name] if how.get("linear") else 10 * np.log10(bands[name])
+        stack.append(radar if name == "VH" else bands[name] * factor + add)
+    data = np.stack(stack).astype(np.float32)
+    profile = {"driver": "GTiff", "count": len(names), "dtype": "float32", "crs": "EPSG:32721"}
+    size = {"height": data.shape[1], "width": data.shape[2], "transform": from_origin(5e5, 9e6, 10, 10)}
+    with rasterio.open(path, "w", **profile, **size, nodata=float("nan")) as sink:
+        sink.write(data)
+        if how.get("described"):
+            for number, name in enumerate(names, start=1):
+                sink.set_band_description(number, name)
+    return path
+
+
+def run(path: Path, models: Models, out: Path, *, names: tuple[str, ...] = BANDS) -> Segmented:
+    return segment(path, names, out=out, scaling=Scaling(), models=models)
+
+
+def test_class_maps_polygons_and_a_picture(tmp_path: Path, models: Models) -> None:
+    bands, truth = image(SHAPE, seed=31)
+    bands["B04"][:30, :40] = np.nan
+    found = run(put(tmp_path / "a.tif", bands), models, tmp_path / "out")
+    assert found.model == "shared"
+    card = models.cards["shared"]
+    assert isinstance(card, NetworkCard)
+    for name in set(BANDS) - {"B04"}:
+        bands[name][:30, :40] = np.nan
+    question = Question(codes=tuple(head.name for head in HEADS))
+    expected = predict_image(card, (bands,), question, device=Device.CPU).codes
+    for head in HEADS:
+        with rasterio.open(tmp_path / "out" / f"classes_{head.name}.tif") as source:
+            codes, colours = source.read(1), source.colormap(1)
+            assert source.nodata == 255
+            assert [source.tags()[f"class_{n}"] for n, _ in enumerate(head.labels, 1)] == list(head.labels)
+        assert (codes == expected[head.name]).mean() > 0.999
+        assert (codes[:30, :40] == 255).all()
+        assert len({colours[number] for number in range(1, head.classes)}) == len(head.labels)
+        polygons = json.loads((tmp_path / "out" / f"classes_{head.name}.geojson").read_text())["features"]
+        for label in head.labels:
+            sizes = [one["properties"]["hectares"] for one in polygons if one["properties"]["class"] == label]
+            assert sum(sizes) == pytest.approx(found.hectares[label], abs=0.01)
+            assert all(size >= 0.1 for size in sizes)
+    seen = truth["forest"].astype(bool)
+    seen[:30, :40] = False
+    assert found.hectares["forest"] == pytest.approx(0.01 * seen.sum(), rel=0.1)
+    with rasterio.open(tmp_path / "out" / "probabilities.tif") as source:
+        layers = dict(zip(source.descriptions, source.read(), strict=True))
+    assert list(layers) == ["forest", "transformed"]
+    assert np.array_equal(np.isnan(layers["forest"]), codes == 255)
+    forest = expected["forest"]
+    assert ((layers["forest"] > 0.5) == (forest == 1))[forest != 255].mean() > 0.999
+    with Picture.open(tmp_path / "out" / "classes.png") as picture:
+        shades = {pixel for _, pixel in picture.convert("RGB").getcolors(1 << 20)}
+    assert {(230, 159, 0), (0, 114, 178)} <= shades, "the legend shows the colours of the labels"
+
+
+def test_radar_in_decibel_and_in_linear_power_gives_the_same(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 96), seed=31)
+    one = run(put(tmp_path / "db.tif", bands), models, tmp_path / "one")
+    other = run(put(tmp_path / "linear.tif", bands, linear=True), models, tmp_path / "two")
+    for name, size in one.hectares.items():
+        assert other.hectares[name] == pytest.approx(size, abs=0.05)
+
+
+def test_bands_may_stand_in_any_order_once_they_are_named(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 96), seed=31)
+    straight = run(put(tmp_path / "a.tif", bands), models, tmp_path / "one")
+    turned = tuple(reversed(BANDS))
+    other = run(put(tmp_path / "b.tif", bands, names=turned), models, tmp_path / "two", names=turned)
+    assert straight == other
+
+
+@pytest.mark.parametrize(
+    ("how", "names", "said"),
+    [
+        ({"described": True}, ("B03", "B02", "B04", "B08", "B11", "VH"), "--bands says"),
+        ({"names": ("B02", "B03", "B08", "B11")}, ("B02", "B03", "B08", "B11"), "lacks B04"),
+        ({"factor": 1.0}, BANDS, "correct --scale"),
+        ({"factor": 1e8}, BANDS, "correct --scale"),
+        ({"add": 1000.0}, BANDS, "--offset -0.1"),
+        ({"add": -1000.0}, BANDS, "correct --scale and --offset|applied twice"),
+    ],
+)
+def test_numbers_that_are_not_what_they_are_called_are_refused(
+    tmp_path: Path, models: Models, how: dict[str, Any], names: tuple[str, ...], said: str
+) -> None:
+    bands, _ = image((96, 96), seed=31)
+    path = put(tmp_path / "a.tif", bands, **how)
+    with pytest.raises(InputError, match=said):
+        run(path, models, tmp_path / "out", names=names)
+
+
+def test_the_offset_is_taken_when_it_is_given(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 96), seed=31)
+    plain = run(put(tmp_path / "a.tif", bands), models, tmp_path / "one")
+    path = put(tmp_path / "b.tif", bands, add=1000.0)
+    other = segment(path, BANDS, out=tmp_path / "two", scaling=Scaling(1e-4, -0.1), models=models)
+    for name, size in plain.hectares.items():
+        assert other.hectares[name] == pytest.approx(size, abs=0.05)
+
+
+def test_by_default_the_preferences_decide(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((64, 64), seed=31)
+    path = put(tmp_path / "a.tif", bands)
+
+    def chosen(files: FileSettings, detection: DetectionSettings) -> str:
+        return run(path, Models(models.cards, detection, files, device="cpu"), tmp_path / "out").model
+
+    first = DetectionSettings(models=ModelSettings(transformed=("shared",)))
+    assert chosen(FileSettings(), DetectionSettings()) == "spectral"
+    assert chosen(FileSettings(segment=("shared",)), DetectionSettings()) == "shared"
+    assert chosen(FileSettings(), first) == "shared"
+    with pytest.raises(ConfigError, match="no-such"):
+        chosen(FileSettings(segment=("no-such",)), DetectionSettings())
+
+
+def test_a_spectral_card_that_is_named_maps_its_target(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((64, 64), seed=31)
+    one = Models(models.cards, models.settings, named="forest-spectral-swir", device="cpu")
+    found = run(put(tmp_path / "a.tif", bands), one, tmp_path / "out")
+    assert found.model == "forest-spectral-swir"
+    assert list(found.hectares) == ["forest"]
+
+
+def test_compare_takes_a_network_for_both_dates(tmp_path: Path, models: Models) -> None:
+    (before, was), (after, now) = image((96, 96), seed=31), image((96, 96), seed=32)
+    one, other = put(tmp_path / "a.tif", before), put(tmp_path / "b.tif", after)
+    (found,) = compare(one, other, BANDS, out=tmp_path / "out", scaling=Scaling(), models=models)
+    mined = (was["forest"] == 1) & (now["transformed"] == 1)
+    assert found.transformation_ha == pytest.approx(0.01 * mined.sum(), rel=0.25)
+
+
+def test_compare_takes_a_model_of_two_dates(tmp_path: Path, models: Models) -> None:
+    (before, _), (after, _) = image((96, 96), seed=31), image((96, 96), seed=32)
+    one, other = put(tmp_path / "a.tif", before), put(tmp_path / "b.tif", after)
+    for preference in (
+        Models(models.cards, models.settings, named="change-small", device="cpu"),
+        Models(models.cards, models.settings, FileSettings(compare=("change-small",)), device="cpu"),
+    ):
+        compare(one, other, BANDS, out=tmp_path / "out", scaling=Scaling(), models=preference)
+        with rasterio.open(tmp_path / "out" / "b" / "scores.tif") as source:
+            assert source.descriptions == ("forest_loss", "transformation")
+            loss, mined = source.read()
+        assert loss.min() >= 0.0
+        assert (loss + mined).max() <= 1.0001, "probabilities of two classes of one head"
+        assert not np.allclose(loss, mined)
+
+
+def test_the_command(tmp_path: Path, folder: Path) -> None:
+    bands, _ = image((64, 64), seed=31)
+    path = put(tmp_path / "a.tif", bands)
+    (tmp_path / "groundwatch.yml").write_text(f"model_cards: ['{folder}']\n")
+    arguments = ["segment", str(path), "--bands", ",".join(BANDS), "--out", str(tmp_path / "out"), "--json"]
+    more = ["--model", "shared", "--device", "cpu", "--config", str(tmp_path / "groundwatch.yml")]
+    done = CliRunner().invoke(cli, [*arguments, *more], obj=Options())
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["model"] == "shared"
+    assert (tmp_path / "out" / "classes_works.tif").is_file()
