@@ -130,12 +130,10 @@ class Crops:
 
     def _rare(self, number: int) -> NDArray[np.bool_]:
         if self.recipe.task is Task.CHANGE and self.cache.change is not None:
-            return np.isin(self.cache.change[number], RARE_CHANGES)
-        return (self.cache.labels[number, -1] & RARE_BITS) != 0
-
-    def whole(self, batch: int) -> list[tuple[tuple[int, ...], Batch]]:
-        """All chips in order, whole; batches with the numbers of their chips. Made when asked for."""
-        return list(self.iterate(batch))
+            changed: NDArray[np.bool_] = np.isin(self.cache.change[number], RARE_CHANGES)
+            return changed
+        mined: NDArray[np.bool_] = (self.cache.labels[number, -1] & RARE_BITS) != 0
+        return mined
 
     def iterate(self, batch: int) -> Iterator[tuple[tuple[int, ...], Batch]]:
         """All chips in order, whole, with their numbers."""

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from threadpoolctl import threadpool_limits
 
 from detector.inputs import logarithm
 from detector.training.plan import Task
@@ -229,6 +230,8 @@ _WORK: dict[str, tuple[ChipSource, dict[str, NDArray[Any]], Task]] = {}
 
 
 def _begin(source: ChipSource, folder: Path, task: Task, parent: int) -> None:
+    # As many processes as cores, each with as many threads of BLAS, would only wait for each other.
+    threadpool_limits(1)
     _WORK["work"] = (source, _arrays(folder, task, source.size, mode="r+"), task)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
