@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from detector.plans import STRIDE
 from detector.training.folder import ChipFile, PairFile, list_chips, list_pairs, read_chip, read_pair
 from registry.chips import UNKNOWN, Chip, ChipPair
 from registry.errors import InputError
@@ -95,14 +96,19 @@ class FolderSource:
         return cut_pair(pair, piece, size=self.size)
 
 
-def folder_source(folder: Path, *, size: int = 256) -> FolderSource:
-    """The labelled chips of a folder. Raises InputError where it holds none."""
+def folder_source(folder: Path, *, largest: int = 256) -> FolderSource:
+    """The labelled chips of a folder, in pieces of at most ``largest`` pixels a side.
+
+    Raises InputError where it holds none.
+    """
+    shapes = [one.shape for one in (*list_chips(folder), *list_pairs(folder))]
+    size = min(largest, -(-max((max(shape) for shape in shapes), default=largest) // STRIDE) * STRIDE)
     chips = tuple((one, piece) for one in list_chips(folder) for piece in _pieces(one.shape, size))
     pairs = tuple((one, piece) for one in list_pairs(folder) for piece in _pieces(one.shape, size))
     if not chips and not pairs:
         raise InputError(
-            f"{folder} holds no labelled chips; make some with `groundwatch simulate` or label chips of "
-            "`groundwatch chips`"
+            f"{folder} holds no labelled chips; give their labels with --labels, or make some with "
+            "`groundwatch simulate`"
         )
     return FolderSource(folder=folder, size=size, chips=chips, pairs=pairs)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detector.cards import Card
     from detector.training.plan import TrainingPlan
     from detector.training.sources import ChipSource
-    from detector.training.train_set import Workshop
+    from detector.training.train_set import Made, Origin, Workshop
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -57,6 +57,12 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--plan", "plan_file", type=FILE, help="Training plan (default: the one that ships).")
 @click.option("--runs", help="Only these runs of the plan, separated by commas, and what they start from.")
 @click.option("--seed", type=int, help="Seed of chips, weights and crops (default: the plan's).")
+@click.option("--chips", type=FOLDER, help="Learn from the chips of this folder instead of simulated ones.")
+@click.option("--labels", type=FILE, multiple=True,
+              help="CVAT export of labels on these chips: Segmentation mask 1.1 or COCO 1.0.")  # fmt: skip
+@click.option("--label-names", type=FILE, help="YAML: what the names of labels in CVAT mean.")
+@click.option("--validate-from", metavar="DATE",
+              help="Chips from this day on validate (default: split by place).")  # fmt: skip
 @_machine
 @pass_options
 def train(
@@ -65,6 +71,10 @@ def train(
     plan_file: Path | None,
     runs: str | None,
     seed: int | None,
+    chips: Path | None,
+    labels: tuple[Path, ...],
+    label_names: Path | None,
+    validate_from: str | None,
     cache: Path | None,
     device: str,
     threads: int | None,
@@ -72,29 +82,69 @@ def train(
 ) -> None:
     """Train the models of a plan; a training that was cut off goes on where it was.
 
-    Without more it trains the default set on simulated chips: under 90 minutes on 2 cores. Each finished
-    model is a card in OUT; name OUT under model_cards in the configuration to use it.
+    Without more it trains the default set on simulated chips: under 90 minutes on 2 cores. With --chips
+    (and --labels) it retrains the shipped models on what you labelled. Each finished model is a card in
+    OUT; name OUT under model_cards in the configuration to use it.
     """
     from detector.training.train_set import train_set
     from groundwatch.simulated import simulated_three
 
+    if labels and chips is None:
+        raise click.UsageError("--labels needs --chips, the folder whose pictures were labelled")
     plan = _plan(plan_file, runs, seed)
-    made = train_set(
-        plan,
-        simulated_three(plan.data.seed),
-        _workshop(out, cache, device, threads, processes),
-        _origin(simulated=True),
-    )
+    shop = _workshop(out, cache, device, threads, processes)
+    if chips is None:
+        made = train_set(plan, simulated_three(plan.data.seed), shop, _origin(simulated=True))
+    else:
+        folder = _labelled(chips, labels, label_names, out)
+        made = _retrain(options, plan, folder, validate_from, shop)
     rows = [
         {
             "run": one.name,
-            "shifted_iou": round(one.trained.score, 3),
+            "validation_iou": round(one.trained.score, 3),
             "epoch": one.trained.epoch,
             "card": str(one.card or ""),
         }
         for one in made
     ]
     show_rows(options, rows, empty="the plan has no runs")
+
+
+def _labelled(chips: Path, labels: tuple[Path, ...], label_names: Path | None, out: Path) -> Path:
+    """The folder of labelled chips: brought together from chips and exports where these are given."""
+    from detector.training.cvat import LabelNames
+    from detector.training.labelling import label_chips
+    from registry.settings import load_document
+
+    if not labels:
+        return chips
+    names = load_document(label_names, LabelNames) if label_names else LabelNames()
+    label_chips(chips, labels, out / "labelled", names=names)
+    return out / "labelled"
+
+
+def _retrain(
+    options: Options, plan: TrainingPlan, folder: Path, validate_from: str | None, shop: Workshop
+) -> list[Made]:
+    from dataclasses import replace
+
+    from detector.models import load_cards, shipped_cards
+    from detector.training.cache import fill
+    from detector.training.material import One
+    from detector.training.plan import Task
+    from detector.training.retrain import retraining
+    from detector.training.sources import folder_source
+    from detector.training.train_set import train_set
+    from registry.settings import load_settings
+
+    source = folder_source(folder)
+    task = Task.CHANGE if source.pairs else Task.SEGMENT
+    entries = fill(source, shop.cache, task, source.count, processes=shop.processes).entries
+    settings = load_settings(options.config_path())
+    cards = load_cards((shipped_cards(), *settings.model_cards))
+    cut = retraining(plan, entries, task, source.size, cards)
+    origin = replace(_origin(simulated=False), starts=cut.starts, normalisations=cut.normalisations)
+    return train_set(cut.plan, One(source, validate_from), shop, origin)
 
 
 def _plan(file: Path | None, runs: str | None, seed: int | None) -> TrainingPlan:
@@ -125,7 +175,7 @@ def _workshop(out: Path, cache: Path | None, device: str, threads: int | None, p
     )
 
 
-def _origin(*, simulated: bool) -> Any:
+def _origin(*, simulated: bool) -> Origin:
     from importlib.metadata import version
 
     from detector.training.train_set import Origin

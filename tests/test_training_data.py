@@ -1,0 +1,490 @@
+"""Chips on their way to a network: caches, folders, CVAT exports, splits, crops and their targets."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from detector.inputs import Normalisation, Reference, medians, network_input
+from detector.plans import Head
+from detector.training.augment import augmented, with_partner
+from detector.training.batches import (
+    OPTICAL,
+    Crops,
+    Recipe,
+    fit_normalisation,
+    hidden_classes,
+    network_batch,
+    physical,
+    turned,
+)
+from detector.training.cache import Cache, Entry, decode, encode, fill
+from detector.training.cvat import LabelNames, read_export
+from detector.training.folder import list_chips, list_pairs, read_chip, read_pair, write_chip, write_pair
+from detector.training.labelling import label_chips
+from detector.training.plan import CHANGE_HEAD, Augmentation, Task, load_plan, only, shipped_plan
+from detector.training.sources import folder_source
+from detector.training.split import by_place, by_time
+from registry.chips import BIT, CHANNELS, UNKNOWN, Bits, Chip, Component, by_name
+from registry.errors import ConfigError, InputError
+from tests.training_world import Discs
+
+WATER = Head(name="water", labels=("settling_pond", "tailings_storage_facility", "dam"))
+NOTHING = Augmentation(
+    absent_partner=0, stale_partner=0, missing_band=0, gain=0, offset=0, radar_db=0, haze=0, haze_depth=0
+)
+
+
+def recipe(cache: Cache, *heads: Head, task: Task = Task.SEGMENT) -> Recipe:
+    return Recipe(task, CHANNELS, heads, fit_normalisation(cache, CHANNELS, Reference.FIXED))
+
+
+# Cache
+
+
+def test_numbers_on_disk_are_the_pixels_to_a_step() -> None:
+    chip = Discs().chip(0)
+    back = decode(encode(chip.pixels))
+    assert np.array_equal(np.isnan(back), np.isnan(chip.pixels))
+    seen = np.isfinite(chip.pixels[0])
+    assert np.abs(back[:12, seen] - chip.pixels[:12, seen]).max() <= 0.51e-4
+    assert np.abs(10 * np.log10(back[12:, seen] / chip.pixels[12:, seen])).max() <= 0.0051
+
+
+def test_a_cache_that_was_cut_off_makes_only_what_is_missing(tmp_path: Path) -> None:
+    whole = fill(Discs(3), tmp_path, Task.SEGMENT, 6)
+    lines = (whole.folder / "entries.jsonl").read_text().splitlines(keepends=True)
+    # Killed while the line of the fifth chip was written: its pixels are there, its line is not.
+    (whole.folder / "entries.jsonl").write_text("".join(lines[:4]) + lines[4][:30])
+    made: list[int] = []
+    again = fill(Discs(3), tmp_path, Task.SEGMENT, 6, advance=made.append)
+    assert made == [4, 1, 1]
+    assert [one.name for one in again.entries] == [one.name for one in whole.entries]
+    assert np.array_equal(again.pixels, whole.pixels)
+
+
+def test_processes_make_what_one_process_makes(tmp_path: Path) -> None:
+    alone = fill(Discs(4), tmp_path / "a", Task.CHANGE, 6)
+    together = fill(Discs(4), tmp_path / "b", Task.CHANGE, 6, processes=2)
+    assert np.array_equal(alone.pixels, together.pixels)
+    assert alone.change is not None
+    assert together.change is not None
+    assert np.array_equal(alone.change, together.change)
+    assert alone.entries == together.entries
+
+
+def test_another_source_is_another_cache(tmp_path: Path) -> None:
+    assert (
+        fill(Discs(1), tmp_path, Task.SEGMENT, 2).folder != fill(Discs(2), tmp_path, Task.SEGMENT, 2).folder
+    )
+
+
+# Crops
+
+
+def test_input_is_what_prediction_computes(tmp_path: Path) -> None:
+    chip = Discs(5).chip(1)
+    for reference in (Reference.FIXED, Reference.RELATIVE):
+        cache = fill(Discs(5), tmp_path, Task.SEGMENT, 3)
+        norm = fit_normalisation(cache, CHANNELS, reference)
+        how = Recipe(Task.SEGMENT, CHANNELS, (WATER,), norm)
+        _, batch = next(iter(Crops(cache, how).iterate(3)))
+        found = network_batch(physical(batch.pixels), batch.medians, how)[1].numpy()
+        bands = by_name(chip.pixels)
+        zero = medians(bands, CHANNELS) if reference is Reference.RELATIVE else None
+        wanted = network_input(bands, CHANNELS, norm, reference=zero)
+        assert np.abs(found - wanted).max() < 0.02
+
+
+def test_a_history_is_the_zero_of_both_dates(tmp_path: Path) -> None:
+    cache = fill(Discs(6), tmp_path, Task.CHANGE, 2)
+    norm = Normalisation(
+        reference=Reference.HISTORY, mean=dict.fromkeys(CHANNELS, 0.0), spread=dict.fromkeys(CHANNELS, 1.0)
+    )
+    how = Recipe(Task.CHANGE, CHANNELS, (CHANGE_HEAD,), norm)
+    _, batch = next(iter(Crops(cache, how).iterate(2)))
+    x = network_batch(physical(batch.pixels), batch.medians, how).reshape(2, 2, 14, 64, 64)
+    assert abs(float(x[0, 0, 3].median())) < 0.05
+    pair = Discs(6).pair(0)
+    zero = medians(by_name(pair.before.pixels), CHANNELS)
+    wanted = network_input(by_name(pair.after.pixels), CHANNELS, norm, reference=zero)
+    assert np.abs(x[0, 1].numpy() - wanted).max() < 0.02
+
+
+def test_turns_are_the_eight_symmetries_and_move_labels_with_pixels() -> None:
+    square = np.arange(9).reshape(3, 3)
+    assert len({turned(square, turn).tobytes() for turn in range(8)}) == 8
+    stacked = np.stack([square, 10 + square])
+    assert all(np.array_equal(turned(stacked, turn)[1], 10 + turned(square, turn)) for turn in range(8))
+
+
+def test_draws_are_named_by_their_seed(tmp_path: Path) -> None:
+    cache = fill(Discs(7), tmp_path, Task.SEGMENT, 4)
+    crops = Crops(cache, recipe(cache, WATER))
+    a, b, c = (crops.draw(np.random.default_rng([1, step]), 4, 32) for step in (5, 5, 6))
+    assert torch.equal(a.pixels, b.pixels)
+    assert not torch.equal(a.pixels, c.pixels)
+
+
+def test_labels_nobody_looked_for_are_hidden() -> None:
+    entry = Entry(
+        index=0, name="a", place="a", acquired="", known=(Component.SETTLING_POND, Component.FOREST),
+        facts={}, medians=(), counts=(),
+    )  # fmt: skip
+    assert hidden_classes(WATER, entry).tolist() == [False, False, True, True]
+
+
+def test_background_is_no_truth_where_labels_were_not_looked_for(tmp_path: Path) -> None:
+    source = Discs(8, known=(Component.SETTLING_POND,))
+    cache = fill(source, tmp_path, Task.SEGMENT, 2)
+    _, batch = next(iter(Crops(cache, recipe(cache, WATER)).iterate(2)))
+    truth = batch.truth("water")[0].numpy()
+    pond = source.chip(0).has(Component.SETTLING_POND)
+    assert (truth[pond] == 1).all()
+    assert (truth[~pond] == 255).all()
+
+
+# Augmentation
+
+
+def values_of(cache: Cache) -> torch.Tensor:
+    _, batch = next(iter(Crops(cache, recipe(cache, WATER)).iterate(4)))
+    return physical(batch.pixels)
+
+
+def test_no_augmentation_changes_nothing(tmp_path: Path) -> None:
+    values = values_of(fill(Discs(9), tmp_path, Task.SEGMENT, 4))
+    found = augmented(values, NOTHING, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.nan_to_num(found), torch.nan_to_num(values))
+
+
+def test_an_absent_partner_takes_the_radar_and_a_stale_one_changes_it(tmp_path: Path) -> None:
+    values = values_of(fill(Discs(9), tmp_path, Task.SEGMENT, 4))
+    none, every = torch.zeros(4, 1, 1, 1, 1, dtype=torch.bool), torch.ones(4, 1, 1, 1, 1, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    absent = with_partner(values, absent=every, stale=none, generator=generator)
+    assert torch.isnan(absent[:, :, OPTICAL:]).all()
+    stale = with_partner(values, absent=none, stale=every, generator=generator)
+    gap = (stale - values)[:, :, OPTICAL:]
+    assert 0.8 < float(gap[torch.isfinite(gap)].std()) < 4.0
+    assert torch.equal(torch.nan_to_num(stale[:, :, :OPTICAL]), torch.nan_to_num(values[:, :, :OPTICAL]))
+
+
+def test_haze_brightens_blue_more_than_short_wave(tmp_path: Path) -> None:
+    values = values_of(fill(Discs(9), tmp_path, Task.SEGMENT, 4))
+    hazy = augmented(
+        values,
+        NOTHING.model_copy(update={"haze": 1.0, "haze_depth": 0.5}),
+        torch.Generator().manual_seed(3),
+    )
+    gain = torch.nanmean(hazy - values, dim=(0, 1, 3, 4))
+    assert float(gain[1]) > 3 * abs(float(gain[11]))
+    assert float(gain[1]) > 0.01
+
+
+def test_cut_down_crops_show_one_of_the_smaller_sets(tmp_path: Path) -> None:
+    values = values_of(fill(Discs(9), tmp_path, Task.SEGMENT, 4))
+    found = augmented(
+        values, NOTHING, torch.Generator().manual_seed(1), smaller_sets=[("B04", "B08")], band_dropout=1.0
+    )
+    there = torch.isfinite(found).any(dim=(3, 4))[:, 0]
+    assert there.tolist() == [[name in ("B04", "B08") for name in CHANNELS]] * 4
+
+
+# Splits
+
+
+def entries(places: int, per_place: int = 3) -> list[Entry]:
+    return [
+        Entry(index=n, name=f"c{n}", place=f"p{n // per_place}", acquired=f"20{10 + n % 12}-06-01",
+              known=(), facts={}, medians=(), counts=())
+        for n in range(places * per_place)
+    ]  # fmt: skip
+
+
+@given(places=st.integers(3, 60))
+@settings(max_examples=30, deadline=None)
+def test_a_place_is_never_on_two_sides(places: int) -> None:
+    chips = entries(places)
+    split = by_place(chips)
+    sides = [{chips[n].place for n in side} for side in (split.train, split.validate, split.test)]
+    assert all(sides)
+    assert len(sides[0] | sides[1] | sides[2]) == sum(len(side) for side in sides)
+    assert sorted((*split.train, *split.validate, *split.test)) == list(range(len(chips)))
+
+
+def test_more_chips_move_no_place_to_another_side() -> None:
+    few, many = by_place(entries(40)), by_place(entries(80))
+    assert set(few.train) <= set(many.train)
+    assert set(few.test) <= set(many.test)
+
+
+def test_two_places_are_too_few_and_the_error_says_so() -> None:
+    with pytest.raises(InputError, match="at least 3 places"):
+        by_place(entries(1))
+
+
+def test_time_splits_by_the_day_and_refuses_chips_without_one() -> None:
+    chips = entries(4)
+    split = by_time(chips, validate_from="2018-01-01", test_from="2021-01-01")
+    assert max(chips[n].acquired for n in split.train) < "2018-01-01" <= chips[split.validate[0]].acquired
+    assert min(chips[n].acquired for n in split.test) >= "2021-01-01"
+    undated = chips[0].model_copy(update={"acquired": ""})
+    with pytest.raises(InputError, match="has no date"):
+        by_time([undated, *chips], validate_from="2018-01-01")
+
+
+# Folders
+
+
+def test_chips_and_pairs_round_trip_through_a_folder(tmp_path: Path) -> None:
+    chip, pair = Discs(1).chip(0), Discs(2).pair(0)
+    write_chip(tmp_path, chip)
+    write_pair(tmp_path, pair)
+    (file,), (two,) = list_chips(tmp_path), list_pairs(tmp_path)
+    back, both = read_chip(file), read_pair(two)
+    assert np.array_equal(back.pixels, chip.pixels, equal_nan=True)
+    assert np.array_equal(back.labels, chip.labels)
+    assert (back.name, back.place, back.acquired, back.known, dict(back.facts)) == (
+        chip.name, chip.place, chip.acquired, chip.known, dict(chip.facts),
+    )  # fmt: skip
+    assert np.array_equal(both.change, pair.change)
+    assert np.array_equal(both.before.labels, pair.before.labels)
+    assert np.array_equal(both.after.pixels, pair.after.pixels, equal_nan=True)
+
+
+def test_chips_of_odd_sizes_become_pieces_of_one_size(tmp_path: Path) -> None:
+    chip = Discs(1, size=80).chip(0)
+    cut = Chip(
+        "odd", chip.pixels[:, :70, :40], chip.labels[:70, :40], chip.known, "p", "2024-01-01", chip.facts
+    )
+    write_chip(tmp_path, cut)
+    source = folder_source(tmp_path, largest=64)
+    pieces = [source.chip(index) for index in range(source.count)]
+    assert [one.labels.shape for one in pieces] == [(64, 64), (64, 64)]
+    assert np.array_equal(pieces[1].labels[:6, :40], chip.labels[64:70, :40])
+    assert (pieces[1].labels[6:] == UNKNOWN).all()
+    assert np.isnan(pieces[1].pixels[:, 6:]).all()
+
+
+def test_changed_labels_are_another_source(tmp_path: Path) -> None:
+    chip = Discs(1).chip(0)
+    write_chip(tmp_path, chip)
+    before = folder_source(tmp_path).key
+    write_chip(tmp_path, replace(chip, labels=chip.labels * 0))
+    assert folder_source(tmp_path).key != before
+
+
+# CVAT
+
+
+def labelled_by_hand(shape: tuple[int, int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    pond, pit = np.zeros(shape, bool), np.zeros(shape, bool)
+    pond[10:20, 12:30] = True
+    pit[30:50, 5:25] = True
+    return pond, pit
+
+
+def masks_zip(path: Path, images: Mapping[str, Sequence[tuple[tuple[int, int, int], Any]]]) -> Path:
+    """The layout of CVAT's "Segmentation mask 1.1"."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "labelmap.txt",
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\nSettling pond:250,50,83::\n"
+            "excavation:51,221,255::\ncloud:184,61,245::\n",
+        )
+        archive.writestr("ImageSets/Segmentation/default.txt", "\n".join(images) + "\n")
+        for name, layers in images.items():
+            picture = np.zeros((64, 64, 3), np.uint8)
+            for colour, inside in layers:
+                picture[inside] = colour
+            raw = io.BytesIO()
+            Picture.fromarray(picture).save(raw, "PNG")
+            archive.writestr(f"SegmentationClass/{name}.png", raw.getvalue())
+            archive.writestr(f"SegmentationObject/{name}.png", raw.getvalue())
+    return path
+
+
+def packed(runs: Sequence[int]) -> str:
+    """pycocotools' text form of run lengths."""
+    text = []
+    for number, run in enumerate(runs):
+        value = run - (runs[number - 2] if number > 2 else 0)
+        more = True
+        while more:
+            piece = value & 0x1F
+            value >>= 5
+            more = value != -1 if piece & 0x10 else value != 0
+            text.append(chr((piece | (0x20 if more else 0)) + 48))
+    return "".join(text)
+
+
+def runs_of(mask: NDArray[np.bool_]) -> list[int]:
+    flat = np.concatenate([[False], mask.T.ravel(), [not mask.T.ravel()[-1]]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    return [int(run) for run in np.diff(np.concatenate([[0], edges]))]
+
+
+def coco_zip(path: Path, name: str, annotations: Sequence[tuple[int, Any]]) -> Path:
+    """The layout of CVAT's "COCO 1.0"."""
+    data = {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "version": "", "year": ""},
+        "categories": [
+            {"id": 1, "name": "Settling pond", "supercategory": ""},
+            {"id": 2, "name": "excavation", "supercategory": ""},
+        ],
+        "images": [{"id": 1, "width": 64, "height": 64, "file_name": name, "license": 0}],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": category, "segmentation": segmentation, "area": 1.0,
+             "bbox": [0, 0, 1, 1], "iscrowd": int(isinstance(segmentation, dict)), "attributes": {}}
+            for n, (category, segmentation) in enumerate(annotations, start=1)
+        ],
+    }  # fmt: skip
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("annotations/instances_default.json", json.dumps(data))
+    return path
+
+
+def test_segmentation_masks_become_bits(tmp_path: Path) -> None:
+    pond, pit = labelled_by_hand((64, 64))
+    cloud = np.zeros((64, 64), bool)
+    cloud[:5] = True
+    layers = [((250, 50, 83), pond), ((51, 221, 255), pit), ((184, 61, 245), cloud)]
+    export = read_export(masks_zip(tmp_path / "m.zip", {"a/picture": layers, "b": []}), LabelNames())
+    assert [one.image for one in export.images] == ["a", "b"]
+    assert set(export.known) == {Component.SETTLING_POND, Component.EXCAVATION}
+    labels = export.images[0].labels
+    assert np.array_equal((labels & BIT[Component.SETTLING_POND]) != 0, pond)
+    assert np.array_equal((labels & BIT[Component.EXCAVATION]) != 0, pit)
+    assert np.array_equal((labels & BIT[Component.TRANSFORMED]) != 0, pond | pit)
+    assert np.array_equal(labels == UNKNOWN, cloud)
+
+
+@pytest.mark.parametrize("form", ["polygon", "numbers", "text"])
+def test_coco_in_its_three_forms_becomes_bits(tmp_path: Path, form: str) -> None:
+    pond, pit = labelled_by_hand((64, 64))
+    shapes: dict[str, Any] = {
+        "polygon": [[12, 10, 30, 10, 30, 20, 12, 20]],
+        "numbers": {"size": [64, 64], "counts": runs_of(pond)},
+        "text": {"size": [64, 64], "counts": packed(runs_of(pond))},
+    }
+    overlapping = [[5, 30, 25, 30, 25, 50, 5, 50]]
+    path = coco_zip(
+        tmp_path / "c.zip", "chip/picture.png", [(1, shapes[form]), (2, overlapping), (1, overlapping)]
+    )
+    (one,) = read_export(path, LabelNames()).images
+    assert one.image == "chip"
+    assert np.array_equal((one.labels & BIT[Component.SETTLING_POND]) != 0, pond | pit)
+    assert np.array_equal((one.labels & BIT[Component.EXCAVATION]) != 0, pit)
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_packed_runs_read_back(runs: list[int]) -> None:
+    from detector.training.cvat import _unpacked
+
+    assert list(_unpacked(packed(runs))) == runs
+
+
+def test_an_unknown_label_is_refused_and_can_be_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "m.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("labelmap.txt", "background:0,0,0::\nTagebau:1,2,3::\n")
+        raw = io.BytesIO()
+        Picture.new("RGB", (8, 8), (1, 2, 3)).save(raw, "PNG")
+        archive.writestr("SegmentationClass/a.png", raw.getvalue())
+    with pytest.raises(InputError, match="'Tagebau' is not known; map it"):
+        read_export(path, LabelNames())
+    mapped = LabelNames(names={"Tagebau": Component.EXCAVATION})
+    (one,) = read_export(path, mapped).images
+    assert (one.labels == BIT[Component.EXCAVATION] | BIT[Component.TRANSFORMED]).all()
+
+
+def annotated(segmentation: Any) -> dict[str, Any]:
+    return {"annotations": [{"image_id": 1, "category_id": 1, "segmentation": segmentation}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": [{"id": 1, "width": 64, "height": 10**9, "file_name": "a"}]}, "label chips, not scenes"),
+        ({"annotations": [{"image_id": 9, "category_id": 1, "segmentation": []}]}, "no COCO file"),
+        (annotated({"size": [64, 64], "counts": [5]}), "does not fit its image"),
+        (annotated([[1, 2, 3, 4]]), "fewer than 3"),
+    ],
+)  # fmt: skip
+def test_a_damaged_coco_file_is_refused_in_one_line(
+    tmp_path: Path, change: Mapping[str, Any], says: str
+) -> None:
+    with zipfile.ZipFile(coco_zip(tmp_path / "c.zip", "a.png", [])) as archive:
+        data = json.loads(archive.read("annotations/instances_default.json"))
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(data | change))
+    with pytest.raises(InputError, match=says):
+        read_export(path, LabelNames())
+
+
+def test_labels_meet_their_chips_and_strangers_are_refused(tmp_path: Path) -> None:
+    chip = replace(Discs(1).chip(0), name="a", known=())
+    write_chip(tmp_path / "chips", chip)
+    assert list_chips(tmp_path / "chips") == []
+    pond, _ = labelled_by_hand((64, 64))
+    export = masks_zip(tmp_path / "m.zip", {"a": [((250, 50, 83), pond)]})
+    assert label_chips(tmp_path / "chips", [export], tmp_path / "out") == ["a"]
+    (file,) = list_chips(tmp_path / "out")
+    back: Bits = read_chip(file).labels
+    seen = np.isfinite(chip.pixels).any(axis=0)
+    assert np.array_equal((back & BIT[Component.SETTLING_POND]) != 0, pond & seen)
+    assert (back[~seen] == UNKNOWN).all()
+    assert Component.TRANSFORMED not in file.known
+    stranger = masks_zip(tmp_path / "s.zip", {"elsewhere": []})
+    with pytest.raises(InputError, match="'elsewhere', which is no chip"):
+        label_chips(tmp_path / "chips", [stranger], tmp_path / "out")
+
+
+# Plans
+
+
+def test_the_shipped_plan_says_what_it_needs() -> None:
+    plan = load_plan(shipped_plan())
+    assert set(plan.heads) == {"works", "deposits", "water", "relief", "transformed", "forest"}
+    assert {name for name, run in plan.runs.items() if run.card and run.task is Task.SEGMENT} == {
+        "mining-msi-sar", "mining-msi", "mining-rgbnir-swir", "mining-rgbnir",
+    }  # fmt: skip
+    assert list(only(plan, ["mining-msi"]).runs) == ["base", "mining-msi"]
+    with pytest.raises(InputError, match="'nothing' is not in the plan"):
+        only(plan, ["nothing"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("bands: msi_sar, schedule: long", "bands: msi_sat, schedule: long", "bands is 'msi_sat'"),
+        ("start: base, schedule: short, title: Mining components and forest from 12 optical bands }",
+         "start: later, schedule: short }", "start is 'later'"),
+        ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
+        ("crop: 128, learning_rate: 0.003, patience: 8", "crop: 120, patience: 8", "120"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = shipped_plan().read_text()
+    assert old in text
+    path = tmp_path / "plan.yml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_plan(path)
+    assert "plan.yml:" in str(caught.value)
