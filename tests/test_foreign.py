@@ -58,8 +58,8 @@ class Outside(torch.nn.Module):
         super().__init__()
         self.network = load_network(card)
         norm = card.normalisation
-        self.register_buffer("mean", torch.tensor([norm.mean[n] for n in BANDS]).view(1, -1, 1, 1))
-        self.register_buffer("spread", torch.tensor([norm.spread[n] for n in BANDS]).view(1, -1, 1, 1))
+        self.mean = torch.tensor([norm.mean[n] for n in BANDS]).view(1, -1, 1, 1)
+        self.spread = torch.tensor([norm.spread[n] for n in BANDS]).view(1, -1, 1, 1)
         self.logits = logits
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
