@@ -54,9 +54,7 @@ class Samples:
         self.scores: dict[tuple[str, str, IncidentKind], list[Float32]] = {}
         self.truth: dict[tuple[str, str, IncidentKind], list[NDArray[np.bool_]]] = {}
 
-    def add(
-        self, bands: str, who: str, kind: IncidentKind, score: Float32, change: NDArray[np.uint8]
-    ) -> None:
+    def add(self, bands: str, who: str, kind: IncidentKind, score: Float32, change: Codes) -> None:
         """One place."""
         left_out = [Change.UNKNOWN, Change.HIDDEN]
         # New mines take forest with them: for lost forest they are neither right nor wrong.
