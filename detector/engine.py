@@ -200,10 +200,14 @@ def _on_device(data: np.ndarray[tuple[int, ...], np.dtype[np.generic]], device: 
     return torch.from_numpy(np.ascontiguousarray(data)).to(device, non_blocking=True).float()
 
 
+@lru_cache(maxsize=512)
 def _taps(
     start: int, length: int, step: float, first: int, size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """((length, size) bilinear weights, (length,) the pixel each centre lies in), along one axis."""
+    """((length, size) bilinear weights, (length,) the pixel each centre lies in), along one axis.
+
+    Kept: bands of one resolution and the windows of one row share them.
+    """
     centres = (torch.arange(start, start + length, dtype=torch.float64) + 0.5) / step - first
     below = torch.floor(centres - 0.5)
     share = (centres - 0.5 - below).float()

@@ -220,3 +220,15 @@ def test_the_command(tmp_path: Path, folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["model"] == "shared"
     assert (tmp_path / "out" / "classes_works.tif").is_file()
+
+
+def test_a_large_file_is_looked_over_thinned_and_mapped_in_full(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands, _ = image((130, 75), seed=31)
+    path = put(tmp_path / "a.tif", bands)
+    full = run(path, models, tmp_path / "one")
+    monkeypatch.setattr("detector.image_windows.OVERVIEW_PX", 50)
+    assert run(path, models, tmp_path / "two") == full
+    with rasterio.open(tmp_path / "two" / "classes_works.tif") as source:
+        assert source.shape == (130, 75)
