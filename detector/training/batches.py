@@ -266,20 +266,21 @@ def class_shares(
     """Per head, the share of each class among the pixels that teach it."""
     found = {}
     for head in heads:
-        total = np.zeros(head.classes)
-        for number in numbers:
-            entry = cache.entries[number]
-            total += _class_counts(head, entry, cache.size**2)
+        total = np.sum([_class_counts(head, cache, number) for number in numbers], axis=0)
         found[head.name] = total / max(total.sum(), 1.0)
     return found
 
 
-def _class_counts(head: Head, entry: Entry, pixels: int) -> NDArray[np.float64]:
+def _class_counts(head: Head, cache: Cache, number: int) -> NDArray[np.float64]:
+    counts = cache.entries[number].counts
     if head == CHANGE_HEAD:
-        return np.array(entry.counts[: head.classes], np.float64)
-    components = list(BIT)
-    labels = np.array([entry.counts[components.index(Component(label))] for label in head.labels], np.float64)
-    return np.concatenate([[max(pixels - entry.counts[-1] - labels.sum(), 0.0)], labels])
+        return np.array(counts[: head.classes], np.float64)
+    if cache.task is Task.CHANGE:
+        # A pair's own counts are of its changes.
+        codes = code_table(head)[cache.labels[number, -1, ::4, ::4]]
+        return np.bincount(codes[codes != IGNORED], minlength=head.classes).astype(np.float64)
+    labels = np.array([counts[COMPONENTS.index(Component(label))] for label in head.labels], np.float64)
+    return np.concatenate([[max(cache.size**2 - counts[-1] - labels.sum(), 0.0)], labels])
 
 
 assert UNKNOWN == 1 << 15

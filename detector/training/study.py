@@ -28,7 +28,7 @@ from detector.training.plan import CHANGE_HEAD, Task, TrainingPlan, only
 from detector.training.report import Row, mean_iou, write
 from detector.training.sources import ChipSource
 from detector.training.study_plan import Reading, StudyPlan, Variant
-from detector.training.train_set import Origin, Workshop, measured, train_run
+from detector.training.train_set import Made, Origin, Workshop, measured, train_run
 from registry.errors import InputError
 from registry.values import digest
 
@@ -217,7 +217,11 @@ def carry_out(order: Order) -> Figures:
     device = torch.device(order.device)
     shop = Workshop(order.out / f"{order.name}-{order.seed}", order.cache, _silent, device)
     origin = Origin(date(1970, 1, 1), "", "", simulated=True, data_licence="")
-    made = train_run(plan, order.variant.run, Material(train, validate, calibrate), shop, origin, {})
+    material = Material(train, validate, calibrate)
+    steps: dict[str, Made] = {}
+    for name in plan.runs:
+        steps[name] = train_run(plan, name, material, shop, origin, steps)
+    made = steps[order.variant.run]
     network = build(plan.network_of(order.variant.run)).to(device)
     network.load_state_dict(made.trained.state)
     network.eval()
