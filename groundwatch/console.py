@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,21 @@ class Group(click.Group):
 Group.group_class = Group
 
 pass_options = click.make_pass_decorator(Options, ensure=True)
+
+
+class Day(click.ParamType[datetime]):
+    """A day, at its start in UTC."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; fails on anything but YYYY-MM-DD."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write it as 2024-03-31", param, ctx)
 
 
 def show_rows(options: Options, rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:

@@ -27,6 +27,7 @@ from registry.store import ImportCounts, Store, open_store
 
 if TYPE_CHECKING:
     from alerts.worker import AlertWorker
+    from detector.reading import ReaderSettings
     from detector.worker import DetectorWorker
     from groundwatch.relay import Relay
     from ingest.poll import Poller, Progress
@@ -246,11 +247,18 @@ class App:
     def detector(self) -> DetectorWorker:
         """The detector, with its model cards loaded."""
         from detector.models import load_cards, shipped_cards
-        from detector.reading import ReaderSettings
         from detector.worker import DetectorWorker
 
+        cards = load_cards((shipped_cards(), *self.settings.model_cards))
+        return DetectorWorker(self.bus, self.blobs, cards=cards, reader=self.reader, now=self.now)
+
+    @cached_property
+    def reader(self) -> ReaderSettings:
+        """How bands are read."""
+        from detector.reading import ReaderSettings
+
         read, profiles = self.settings.read, self._profiles
-        reader = ReaderSettings(
+        return ReaderSettings(
             threads=read.threads,
             timeout_s=read.timeout_s,
             retries=read.retries,
@@ -259,8 +267,6 @@ class App:
             reach=self.reach,
             s3=read.s3,
         )
-        cards = load_cards((shipped_cards(), *self.settings.model_cards))
-        return DetectorWorker(self.bus, self.blobs, cards=cards, reader=reader, now=self.now)
 
     @cached_property
     def _profiles(self) -> tuple[Profile, ...]:

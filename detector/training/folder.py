@@ -21,9 +21,11 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.transform import Affine
 
 from registry.chips import CHANNELS, COMPONENTS, Chip, ChipPair, Component
 from registry.errors import InputError
+from registry.grid import Grid
 from registry.models import S2_BANDS
 
 PIXELS, PICTURE, LABELS, FACTS, CHANGE, BEFORE = (
@@ -34,9 +36,6 @@ PIXELS, PICTURE, LABELS, FACTS, CHANGE, BEFORE = (
     "change.tif",
     "before",
 )
-
-Georeference = Mapping[str, Any]
-"""crs and transform as rasterio takes them; empty = simulated, nowhere on Earth."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,16 @@ class PairFile(ChipFile):
     """A chip at two dates that has not been read yet; its own facts are those of the later one."""
 
 
-def write_chip(folder: Path, chip: Chip, *, georeference: Georeference | None = None) -> Path:
-    """Write ``folder/NAME``; returns it. A chip that knows no component is written without labels."""
+def write_chip(folder: Path, chip: Chip, *, grid: Grid | None = None) -> Path:
+    """Write ``folder/NAME``; returns it. A chip that knows no component is written without labels.
+
+    ``grid`` is where it lies; None = simulated, nowhere on Earth.
+    """
     target = folder / chip.name
     target.mkdir(parents=True, exist_ok=True)
-    place = georeference or {}
-    _write_raster(target / PIXELS, chip.pixels.astype(np.float32), CHANNELS, place, nodata=float("nan"))
+    _write_raster(target / PIXELS, chip.pixels.astype(np.float32), CHANNELS, grid, nodata=float("nan"))
     if chip.known:
-        _write_raster(target / LABELS, chip.labels[None], ("labels",), place)
+        _write_raster(target / LABELS, chip.labels[None], ("labels",), grid)
     Picture.fromarray(rgb(chip.pixels)).save(target / PICTURE)
     facts = {
         "name": chip.name,
@@ -92,13 +93,13 @@ def write_chip(folder: Path, chip: Chip, *, georeference: Georeference | None = 
     return target
 
 
-def write_pair(folder: Path, pair: ChipPair, *, georeference: Georeference | None = None) -> Path:
+def write_pair(folder: Path, pair: ChipPair, *, grid: Grid | None = None) -> Path:
     """Write the later date as ``folder/NAME`` and the earlier one in it."""
     target = folder / pair.after.name
-    before = write_chip(target, _named(pair.before, BEFORE), georeference=georeference)
+    before = write_chip(target, _named(pair.before, BEFORE), grid=grid)
     assert before.name == BEFORE
-    _write_raster(target / CHANGE, pair.change[None], ("change",), georeference or {})
-    return write_chip(folder, pair.after, georeference=georeference)
+    _write_raster(target / CHANGE, pair.change[None], ("change",), grid)
+    return write_chip(folder, pair.after, grid=grid)
 
 
 def _named(chip: Chip, name: str) -> Chip:
@@ -109,11 +110,12 @@ def _write_raster(
     path: Path,
     bands: NDArray[Any],
     names: tuple[str, ...],
-    place: Georeference,
+    grid: Grid | None,
     *,
     nodata: float | None = None,
 ) -> None:
     count, height, width = bands.shape
+    place = {"crs": grid.crs, "transform": Affine(*grid.geotransform)} if grid else {}
     options = {"compress": "deflate", "predictor": 3 if bands.dtype.kind == "f" else 2, "nodata": nodata}
     with warnings.catch_warnings():
         # Simulated chips lie nowhere.

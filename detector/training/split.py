@@ -48,7 +48,8 @@ def by_place(entries: Sequence[Entry], *, validate: float = 0.15, test: float = 
     }
     if not numbers["train"] or (validate > 0.0 and not numbers["validate"]):
         raise InputError(
-            f"{len(places)} places are too few to split by place; label chips of at least 3 places"
+            f"{len(places)} places are too few to split by place; label chips of at least 3 places, "
+            "or split by time with --validate-from DATE"
         )
     return Split(train=numbers["train"], validate=numbers["validate"], test=numbers["test"])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from groundwatch.console import Command, Options, pass_options, say, show_value
+from groundwatch.console import Command, Day, Options, pass_options, say, show_value
 
 if TYPE_CHECKING:
     from groundwatch.crank import Tally
@@ -59,22 +59,10 @@ def notify(options: Options, once: bool) -> None:
         _show(options, turn(app, once=once, roles=("notify",)))
 
 
-class _Day(click.ParamType[datetime]):
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
-        except ValueError:
-            self.fail(f"{value!r} is not a day; write it as 2024-03-31", param, ctx)
-
-
 @click.command(cls=Command)
 @click.option("--area", "area_ids", multiple=True, help="Area to backfill (may be repeated); default all.")
-@click.option("--since", type=_Day(), required=True, help="First acquisition day, UTC.")
-@click.option("--until", type=_Day(), help="Last acquisition day, UTC; default today.")
+@click.option("--since", type=Day(), required=True, help="First acquisition day, UTC.")
+@click.option("--until", type=Day(), help="Last acquisition day, UTC; default today.")
 @click.option("--no-detect", is_flag=True, help="Only queue the passes.")
 @pass_options
 def backfill(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from groundwatch.console import Command, Options, pass_options, progress, show_rows
+from groundwatch.console import Command, Day, Options, pass_options, progress, show_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from detector.cards import Card
     from detector.training.plan import TrainingPlan
@@ -360,4 +361,51 @@ def simulate(options: Options, out: Path, chips: int, recipe: str, seed: int, si
     show_rows(options, rows, empty="no chips")
 
 
-COMMANDS = (train, evaluate, study, simulate)
+@click.command(cls=Command)
+@click.argument("area_id")
+@_out("Folder for the chips.")
+@click.option("--since", type=Day(), help="First acquisition day, UTC; default: all that is recorded.")
+@click.option("--until", type=Day(), help="Last acquisition day, UTC.")
+@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True,
+              help="Side of a chip in pixels of 10 m.")  # fmt: skip
+@click.option("--windows", type=click.IntRange(1), default=40, show_default=True,
+              help="Windows at most, spread over the area.")  # fmt: skip
+@click.option("--dates", type=click.IntRange(1), default=2, show_default=True, help="Dates per window.")
+@click.option("--clear", type=click.FloatRange(0.0, 1.0), default=0.9, show_default=True,
+              help="Least share of a chip that is seen clearly.")  # fmt: skip
+@pass_options
+def chips(
+    options: Options,
+    area_id: str,
+    out: Path,
+    since: datetime | None,
+    until: datetime | None,
+    size: int,
+    windows: int,
+    dates: int,
+    clear: float,
+) -> None:
+    """Cut chips of a watched area from its recorded passes, for people to label.
+
+    OUT/NAME/picture.png is what labellers upload to CVAT; pixels.tif holds all 14 bands. Give the export
+    to `groundwatch train --chips OUT --labels EXPORT.zip`.
+    """
+    from datetime import timedelta
+
+    from groundwatch.cutting import Cut, cut_area
+
+    with options.app() as app:
+        area = app.store.area(area_id)
+        end = until + timedelta(days=1) if until else None
+        timeline = app.store.passes(area_id, since=since, until=end)
+        cut = Cut(size=size, windows=windows, dates=dates, clear=clear)
+        with progress(None, what="cutting", unit="chip") as advance:
+            found = cut_area(
+                area, timeline, out, cut,
+                reader=app.reader, settings=app.settings.detection_for(area_id), advance=advance,
+            )  # fmt: skip
+    rows = [{"chip": one.name, "acquired": one.acquired} for one in found]
+    show_rows(options, rows, empty="no chip is clear enough; lower --clear or give more dates")
+
+
+COMMANDS = (train, evaluate, study, simulate, chips)
