@@ -92,6 +92,11 @@ def test_another_source_is_another_cache(tmp_path: Path) -> None:
     )
 
 
+def test_chips_that_do_not_fit_the_disk_are_refused_before_the_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="GB are free; give another --cache"):
+        fill(Discs(1, size=8192), tmp_path, Task.SEGMENT, 10**5)
+
+
 # Crops
 
 

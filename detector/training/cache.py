@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from detector.inputs import logarithm
 from detector.training.plan import Task
 from detector.training.sources import ChipSource
 from registry.chips import BIT, CHANNELS, COMPONENTS, UNKNOWN, Change, Chip, Component
+from registry.errors import InputError
 from registry.models import S1_BANDS, S2_BANDS
 from registry.values import Value
 
@@ -172,10 +174,23 @@ def _shapes(task: Task, size: int) -> dict[str, tuple[tuple[int, ...], np.dtype[
 
 
 def _extend(folder: Path, task: Task, size: int, count: int) -> None:
-    for name, (shape, kind) in _shapes(task, size).items():
+    """Room for ``count`` chips. Raises InputError where the disk has less: a write into a file that has
+    no room left ends a process without a word.
+    """
+    bytes_of = {
+        name: count * int(np.prod(shape)) * kind.itemsize
+        for name, (shape, kind) in _shapes(task, size).items()
+    }
+    used = sum(one.stat().st_blocks * 512 for name in bytes_of if (one := folder / name).is_file())
+    missing, free = sum(bytes_of.values()) - used, disk_usage(folder).free
+    if missing > free:
+        raise InputError(
+            f"{count} chips need {missing / 1e9:.1f} GB more under {folder.parent}, {free / 1e9:.1f} GB are "
+            "free; give another --cache or a plan with fewer chips"
+        )
+    for name, needed in bytes_of.items():
         path = folder / name
         path.touch()
-        needed = count * int(np.prod(shape)) * kind.itemsize
         if path.stat().st_size < needed:
             os.truncate(path, needed)
 
