@@ -13,7 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from benchmarks.chip_statistics import resampled
+from benchmarks.chip_statistics import tile_reflectance
 from registry.chips import CHANNELS
 from registry.detection import QualitySettings
 from tests.romania_skill import Look, clusters, disc, load, look_weight, ndvi_drop
@@ -33,10 +33,6 @@ BIOMES = {
 }
 """Site by the first part of its file's name."""
 
-OFFSETS = {"433D": 1000.0}
-"""Still in the numbers of this site: nothing in it is darker than 1080 in any band, water in the short-wave
-infrared included, which no haze does; with 1000 taken off it is a clear image (detector.units refuses it)."""
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -55,8 +51,7 @@ class Tile:
 def terramind(folder: Path) -> Iterator[Tile]:
     """Five sites of 224 x 224, twelve bands and radar, machine-made land cover; none holds a mine."""
     for path in sorted((folder / "terramind_s1s2" / "S2L2A").glob("*.tif")):
-        numbers = _read(path).astype(np.float32) - OFFSETS.get(path.stem.split("_")[0], 0.0)
-        optical = resampled(numbers) / np.float32(1e4)
+        optical = tile_reflectance(path)
         radar = 10.0 ** (_read(folder / "terramind_s1s2" / "S1RTC" / path.name) / 10.0)
         cover = _read(folder / "terramind_s1s2" / "LULC" / path.name)[0]
         bands = dict(zip(CHANNELS, [*optical, *radar.astype(np.float32)], strict=True))
