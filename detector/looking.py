@@ -53,7 +53,9 @@ def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSetting
         stack = _without_radar(stack)
     quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
-    logits = joint_scores(chosen, stack.bands, partner_age_days=stack.partner_age_days)
+    # Ingest settled the offset by the processing baseline.
+    age = stack.partner_age_days
+    logits = joint_scores(chosen, stack.bands, partner_age_days=age, offset_known=True)
     rows = {target: _row(task, chosen[target], logit, quality.weight) for target, logit in logits.items()}
     notes = (*stack.notes, *quality.notes)
     log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])

@@ -149,12 +149,15 @@ def joint_scores(
     *,
     partner_age_days: float | None = None,
     device: str = "auto",
+    offset_known: bool = False,
 ) -> dict[Target, Float32]:
     """``scores`` of each target by its card; a card that serves several runs once."""
     found: dict[Target, Float32] = {}
     for card in {card.id: card for card in chosen.values()}.values():
         served = [target for target, one in chosen.items() if one.id == card.id]
-        found |= scores(card, bands, served, partner_age_days=partner_age_days, device=device)
+        found |= scores(
+            card, bands, served, partner_age_days=partner_age_days, device=device, offset_known=offset_known
+        )
     return {target: found[target] for target in chosen}
 
 
@@ -165,13 +168,14 @@ def scores(
     *,
     partner_age_days: float | None = None,
     device: str = "auto",
+    offset_known: bool = False,
 ) -> Mapping[Target, Float32]:
     """Per target the (h, w) logit, float32, NaN where any needed band is unseen (NaN); one pass for all.
 
-    Bands are taken by name. Raises Reject where one is missing, or is not in the unit the card asks for,
-    ConfigError where the card's weights are not what it says.
+    Bands are taken by name. Raises Reject where one is missing, or is not in the unit the card asks for
+    (``offset_known``: see detector.units), ConfigError where the card's weights are not what it says.
     """
-    check_bands(card, bands)
+    check_bands(card, bands, offset_known=offset_known)
     if isinstance(card, SpectralCard):
         return {target: spectral_score(card, bands) for target in targets}
     if isinstance(card, SegmentCard):
@@ -183,9 +187,9 @@ def scores(
     raise Reject(f"model {card.id} scores no single image; it compares two dates")
 
 
-def check_bands(card: Card, bands: Bands) -> None:
+def check_bands(card: Card, bands: Bands, *, offset_known: bool = False) -> None:
     """Raise Reject where a band that the card needs is missing, or is not in its unit."""
     missing = _missing(card, bands)
     if missing:
         raise Reject(f"model {card.id} lacks {', '.join(missing)}; it needs {', '.join(card.bands)}")
-    check_units({name: bands[name] for name in card.bands if name in bands})
+    check_units({name: bands[name] for name in card.bands if name in bands}, offset_known=offset_known)

@@ -36,12 +36,18 @@ NEAR_INFRARED = ("B08", "B8A", "B11", "B12")
 GREEN = 0.6
 """Vegetation index that only plants reach; with it, red must fall below the offset."""
 GREEN_SHARE = 0.05
+HAZY_SWIR = 0.17
+"""B11 that woods fall below somewhere, under cirrus or haze too, but not with the offset on top."""
 WHITE = 0.4
 """Median visible reflectance of snow and cloud, which may hide everything dark."""
 
 
-def check_units(bands: Mapping[str, Float32]) -> None:
-    """Raise Reject where reflectance or radar is not what its name says, with the remedy."""
+def check_units(bands: Mapping[str, Float32], *, offset_known: bool = False) -> None:
+    """Raise Reject where reflectance or radar is not what its name says, with the remedy.
+
+    ``offset_known``: whoever read the bands knows from the processing baseline that the offset is right;
+    then an image in which everything lies under haze is not taken for one that still holds it.
+    """
     samples = {name: _sample(band) for name, band in bands.items()}
     samples = {name: sample for name, sample in samples.items() if sample.size}
     optical = {name: sample for name, sample in samples.items() if name not in S1_BANDS}
@@ -51,7 +57,7 @@ def check_units(bands: Mapping[str, Float32]) -> None:
         else:
             _check_reflectance(name, sample)
     if optical:
-        _check_together(optical)
+        _check_together(optical, offset_known=offset_known)
 
 
 def _sample(band: Float32) -> Float32:
@@ -84,7 +90,7 @@ def _check_reflectance(name: str, sample: Float32) -> None:
         )
 
 
-def _check_together(optical: Mapping[str, Float32]) -> None:
+def _check_together(optical: Mapping[str, Float32], *, offset_known: bool) -> None:
     if min(sample.size for sample in optical.values()) < FEWEST:
         return
     brightest = max(float(np.percentile(sample, 99)) for sample in optical.values())
@@ -92,7 +98,7 @@ def _check_together(optical: Mapping[str, Float32]) -> None:
         raise Reject(
             f"the brightest band reaches {brightest:.2g}; reflectance was scaled twice, give it from 0 to 1"
         )
-    if _offset_left(optical):
+    if not offset_known and _offset_left(optical):
         raise Reject(
             "no band has a pixel darker than 0.1, though there are plants, water or shadow; the offset of "
             "-1000 of Sentinel-2's processing baseline 04.00 was not applied: subtract 0.1 (--offset -0.1)"
@@ -104,7 +110,8 @@ def _offset_left(optical: Mapping[str, Float32]) -> bool:
 
     Nothing lies below the offset in any band, and either plants would be seen if it were taken off
     (whose red is far darker than 0.1), or near infrared begins just there, as over water and shadow.
-    Desert, snow and cloud may be as bright, but show neither.
+    Desert, snow and cloud may be as bright, but show neither. Woods under a veil of haze have no dark red
+    either, but short-wave infrared sees through it.
     """
     floors = {name: float(np.percentile(sample, 0.5)) for name, sample in optical.items()}
     if min(floors.values()) < OFFSET - NEARLY:
@@ -112,8 +119,9 @@ def _offset_left(optical: Mapping[str, Float32]) -> bool:
     visible = [float(np.median(optical[name])) for name in ("B02", "B03", "B04") if name in optical]
     if visible and min(visible) > WHITE:
         return False
-    black = any(floors[name] < OFFSET + 6 * NEARLY for name in NEAR_INFRARED if name in floors)
-    return black or _green_share(optical) > GREEN_SHARE
+    if any(floors[name] < OFFSET + 6 * NEARLY for name in NEAR_INFRARED if name in floors):
+        return True
+    return floors.get("B11", HAZY_SWIR) >= HAZY_SWIR and _green_share(optical) > GREEN_SHARE
 
 
 def _green_share(optical: Mapping[str, Float32]) -> float:

@@ -12,11 +12,21 @@ import rasterio
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from detector.models import ChangeCard, SegmentCard, SpectralCard, choose, load_cards, score, shipped_cards
+from detector.models import (
+    ChangeCard,
+    SegmentCard,
+    SpectralCard,
+    choose,
+    load_cards,
+    score,
+    scores,
+    shipped_cards,
+)
 from registry.detection import ModelSettings
 from registry.errors import ConfigError, Reject
 from registry.models import S2_BANDS, Sensor, Target
 from registry.setting_models import FileSettings
+from tests.romania_skill import load
 
 Float32 = NDArray[np.float32]
 
@@ -255,3 +265,24 @@ def test_real_land_cover_is_ranked(
         labels = source.read(1)
     land = ~np.isin(labels, (0, 1, 7, 8))
     assert ranking(score(CARDS[name], stack)[land], labels[land] == land_cover) > least
+
+
+def test_woods_under_haze_are_no_offset() -> None:
+    """Cirrus lifts the visible above the offset (Romania, 2015-08-11); short-wave infrared tells it apart."""
+    rng = np.random.default_rng(2)
+    level = {"B02": 0.11, "B03": 0.12, "B04": 0.11, "B08": 0.40, "B11": 0.175}
+    bands = {name: rng.normal(mean, 0.01, (40, 40)).astype(np.float32) for name, mean in level.items()}
+    card = CARDS["transformed-spectral-swir"]
+    assert np.isfinite(score(card, bands)).all()
+    lifted = {name: band + np.float32(0.06 if name == "B11" else 0.01) for name, band in bands.items()}
+    with pytest.raises(Reject, match="offset"):
+        score(card, lifted)
+    assert np.isfinite(
+        scores(card, lifted, (Target.TRANSFORMED,), offset_known=True)[Target.TRANSFORMED]
+    ).all()
+
+
+def test_no_real_date_of_romania_is_refused(real_data: Path) -> None:
+    for look in load(real_data / "romania_s2")[1]:
+        score(CARDS["forest-spectral-swir"], look.bands)
+        score(CARDS["transformed-spectral-swir"], look.bands)
