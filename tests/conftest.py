@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ("tests.services.fixtures",)
+pytest_plugins = ("tests.services.fixtures", "tests.small_disk")
 
 REPO = Path(__file__).resolve().parent.parent
 _connect = socket.socket.connect

@@ -23,8 +23,6 @@ import rasterio
 from tests import romania
 from tests.services import stac, web
 
-pytest_plugins = ("tests.small_disk",)
-
 PASSES = 12
 VICTIM = 5
 IMPATIENT = """work:

@@ -20,8 +20,6 @@ from tests.conftest import REPO
 from tests.services.s3 import S3Server
 from tests.services.web import Proxy
 
-pytest_plugins = ("tests.small_disk",)
-
 
 def everything_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -16,8 +16,6 @@ from registry.errors import ConfigError, Exists, Retry
 from tests.blob_contract import BlobContract
 from tests.conftest import REPO
 
-pytest_plugins = ("tests.small_disk",)
-
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> FileBlobs:

@@ -22,8 +22,6 @@ from tests.bus_contract import LEASE_S, MAX_ATTEMPTS, BusContract, take
 from tests.conftest import REPO
 from tests.storage_samples import START, Clock, make_event
 
-pytest_plugins = ("tests.small_disk",)
-
 
 class LocalWorld:
     def __init__(self, path: Path) -> None:

@@ -21,8 +21,6 @@ from tests.storage_samples import (
     make_pass,
 )
 
-pytest_plugins = ("tests.small_disk",)
-
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
