@@ -20,10 +20,7 @@ from registry.events import PermitsChanged, permits_changed
 from registry.grid import area_grid
 from registry.settings import Settings
 from registry.snapshots import store_snapshot
-from tests.small_disk import small_disk
 from tests.storage_samples import START, make_area, make_event
-
-__all__ = ["small_disk"]
 
 PATIENCE_S = 20.0
 
