@@ -15,6 +15,7 @@ MONTHS = 12
 """The pit begins to grow in the eleventh month of seed 1's district."""
 
 
+@pytest.mark.timeout(900)  # a year of passes: five minutes are not enough on two slow cores
 def test_the_demo_finds_tells_and_shows_what_happened(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

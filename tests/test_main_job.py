@@ -46,6 +46,7 @@ def _skill(shown: list[dict[str, Any]], real_data: Path) -> Skill:
     return measure(flagged, ndvi_drop(looks))
 
 
+@pytest.mark.timeout(900)  # 140 real dates through the whole program
 def test_real_passes_become_mails_people_can_act_on(
     tmp_path: Path, real_data: Path, pgstac: stac.PgStac, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def _check_mails(mails: list[Any], shown: list[dict[str, Any]]) -> None:
         assert "uspected" in parts["text/plain"].get_content()
 
 
+@pytest.mark.timeout(900)
 def test_a_server_that_ignores_filters_gives_the_same(
     tmp_path: Path, real_data: Path, rustac: stac.Rustac
 ) -> None:
