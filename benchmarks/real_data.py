@@ -1,4 +1,4 @@
-"""The real data that trained models are held against: none of it was trained on."""
+"""The real data that models are held against; docs/models.md says what was measured on it before."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Forest on land cover of five tiles, on monthly points and on hand-made masks of deforestation; how much of
 tiles without mines is called transformed; how much of an unchanged forest two clear dates call changed.
-The network models have seen none of it. The spectral ones were fitted to the tiles and points (their cards
-say so), not to the masks of Pará, nor to Romania.
+No network has seen an image of it, but the simulator's spectra and texture were measured on the tiles, and
+the spectral models were fitted to the tiles and points (their cards say so). Romania is new to both.
 """
 
 from __future__ import annotations

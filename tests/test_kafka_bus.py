@@ -26,6 +26,11 @@ from tests.services.kafka import Broker
 from tests.services.s3 import S3Server
 from tests.storage_samples import Clock, make_event
 
+# kafka-python leaves a socket to the collector where a client is closed while it connects (a busy machine).
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:unclosed <socket.socket fd=\d+, family=2, type=1, proto=6, laddr=:ResourceWarning"
+)
+
 
 @dataclass
 class KafkaWorld:
