@@ -105,7 +105,7 @@ def draw_site(seed: int, index: int, recipe: Recipe) -> Site | None:
     tone, age, life = float(rng.normal(0.0, 0.02)), float(rng.uniform()), float(rng.uniform(7.0, 20.0))
     if not has_mine:
         return None
-    smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (17.0, 88.0)
+    smallest, largest = (8.0, 60.0) if mine_type == "alluvial" else (22.0, 110.0)
     radius = smallest * (largest / smallest) ** size_draw
     opened = -0.5 - 11.0 * age if early < 0.75 else 8.0 * age
     if mine_type == "alluvial":

@@ -22,6 +22,7 @@ from simulator.chips.lookalikes_natural import (
     bare_rock,
     braided_river,
     burn_scar,
+    coast,
     dunes,
     landslides,
     salt_and_flats,
@@ -36,7 +37,9 @@ def draw_look_alikes(place: Place, *, mined: bool) -> tuple[str, ...]:
     draw, order = float(rng.uniform()), rng.permutation(len(PAINTERS))
     count = int(draw * 2.2) if mined else 1 + int(draw * 2.6)
     fitting = [
-        name for name in (tuple(PAINTERS)[k] for k in order) if place.climate not in ABSENT.get(name, ())
+        name
+        for name in (tuple(PAINTERS)[k] for k in order)
+        if place.climate not in ABSENT.get(name, ()) and not (mined and name in ALONE)
     ]
     return tuple(fitting[:count])
 
@@ -65,7 +68,10 @@ PAINTERS: Mapping[str, Callable[[Canvas, Place, Rng], None]] = {
     "bare_fields": bare_fields,
     "salt_pan": salt_and_flats,
     "forest_road": forest_road,
+    "coast": coast,
 }
+ALONE = frozenset({"coast"})
+"""Kinds that leave no room for a mine."""
 ABSENT: Mapping[str, tuple[str, ...]] = {
     "dunes": ("humid_tropics", "seasonal_tropics", "temperate", "boreal", "mediterranean"),
     "salt_pan": ("humid_tropics", "temperate", "boreal"),

@@ -55,6 +55,32 @@ def sandbars(canvas: Canvas, place: Place, rng: Rng) -> None:
     canvas.paint(Material.SAND, cover(np.maximum(bed, (shown - bars) * 6.0)), variant=tone)
 
 
+def coast(canvas: Canvas, place: Place, rng: Rng) -> None:
+    """The sea on one side: a beach that the tide bares, surf, and mud in the water that thins out seaward."""
+    size, wide = canvas.size, float(np.exp(rng.uniform(math.log(1.5), math.log(16.0))))
+    turn, off = float(rng.uniform(0.0, 2 * math.pi)), float(rng.uniform(-0.3, 0.35)) * size
+    silt, reach, tone = (
+        float(rng.uniform(0.05, 0.9)),
+        float(rng.uniform(6.0, 160.0)),
+        float(rng.uniform(0.3, 1.0)),
+    )
+    bays, plume = noise(rng, size, 128), noise(rng, size, 64)
+    surf, tide = float(rng.uniform(0.0, 0.7)), float(rng.uniform(0.0, 5.0))
+    whole = canvas.whole
+    seaward, _ = turned(whole.x, whole.y, (size / 2, size / 2), turn)
+    inland = (np.float32(off) - seaward + np.float32(9.0) * bays).astype(np.float32)
+    canvas.paint(Material.GRASS, cover(inland - np.float32(1.6 * wide), 3.0), variant=0.3)
+    canvas.paint(Material.SAND, cover(inland - np.float32(wide), 1.5), variant=tone)
+    stage = np.float32(tide * (1.0 - place.wetness()))
+    canvas.paint(Material.MUD, cover(inland), variant=0.3 * tone)
+    canvas.paint(Material.WATER_CLEAR, cover(inland + stage), variant=0.2)
+    depth = np.maximum(-inland, 0.0) * (np.float32(1.0) + np.float32(0.5) * plume)
+    muddy = cover(inland + stage) * np.exp(-np.maximum(depth, 0.0) / np.float32(reach))
+    canvas.paint(Material.WATER_TURBID, muddy.astype(np.float32), variant=silt)
+    foam = cover(np.abs(inland + stage + np.float32(2.0)) - np.float32(0.9)) * np.float32(surf)
+    canvas.paint(Material.SALT, foam)
+
+
 def landslides(canvas: Canvas, place: Place, rng: Rng) -> None:
     """Scars running down a slope, wide at the head or the foot, greening over the years."""
     count, when = int(rng.integers(2, 8)), rng.uniform(-4.0, 9.5, 8)

@@ -31,8 +31,8 @@ DUMP_ANGLES = {
     "plan_c": (2.2, 1.2, -2.0),
 }
 """Where the dumps lie, radians from the heading on the plant's hand."""
-RAMP_HALF = 1.7
-"""Half the width of a haul ramp in pixels."""
+RAMP_HALF = 2.2
+"""Half the width of a haul ramp in pixels: the road for two lanes of trucks with its berms and drains."""
 
 
 def open_pit(canvas: Canvas, site: Site, years: float) -> None:

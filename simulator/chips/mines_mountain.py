@@ -9,7 +9,7 @@ import numpy as np
 from registry.chips import Component
 from simulator.chips.canvas import Canvas, Purpose, bits
 from simulator.chips.layers import Float32, Material
-from simulator.chips.mines_industrial import heaps, strips
+from simulator.chips.mines_industrial import RAMP_HALF, heaps, strips
 from simulator.chips.outlines import SMOOTH, Outline, draw_outline
 from simulator.chips.shapes import Window, box, cover, noise, oval, slope_of, turned, window_around, wrapped
 from simulator.chips.site import Site, apron, greening, plant, road, tailings_facility
@@ -201,7 +201,7 @@ def _cut_ridge(
     )
     way = np.abs(v - np.float32(0.25 * site.mirror * half[1]) * np.cos(u * np.float32(3.0 / half[0])))
     haul = np.maximum(
-        np.maximum(way - np.float32(1.7), distance - np.float32(3.0)), ahead + np.float32(wall + seam)
+        np.maximum(way - np.float32(RAMP_HALF), distance - np.float32(3.0)), ahead + np.float32(wall + seam)
     )
     behind = np.maximum(haul, -u - np.float32(half[0] + 2.0))
     canvas.paint(

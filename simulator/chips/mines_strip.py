@@ -9,7 +9,7 @@ import numpy as np
 from registry.chips import Component
 from simulator.chips.canvas import Canvas, Purpose, bits
 from simulator.chips.layers import Float32, Material
-from simulator.chips.mines_industrial import heaps, strips
+from simulator.chips.mines_industrial import RAMP_HALF, heaps, strips
 from simulator.chips.outlines import SMOOTH
 from simulator.chips.shapes import Window, cover, noise, turned, window_around, wrapped
 from simulator.chips.site import Site, apron, plant, road, tailings_facility
@@ -183,7 +183,7 @@ def _strip_ramps(
         np.maximum(np.float32(depth) - behind, np.float32(start - 4.0) - v), behind - np.float32(60.0)
     )
     for place, slant in zip(places[:count], lean, strict=False):
-        off = np.abs(u - np.float32(place * half_u) - np.float32(slant) * behind) - np.float32(1.8)
+        off = np.abs(u - np.float32(place * half_u) - np.float32(slant) * behind) - np.float32(RAMP_HALF)
         canvas.paint(
             Material.HAUL_ROAD,
             cover(np.maximum(np.maximum(off, ends), sides)),

@@ -302,7 +302,7 @@ def tailings_facility(
         rng, site.family, size=canvas.size, centre=centre, radius=radius, turn=turn,
         elongation=float(rng.uniform(1.0, 1.7)), lobes=3, drift=0.0,
     )  # fmt: skip
-    crest = float(rng.uniform(3.0, 4.6))
+    bank = float(rng.uniform(3.5, 8.0))  # the foot of a dam of 10 to 30 m is 35 to 80 m wide
     wet_from, pond_from = float(rng.uniform(-0.3, 0.2)), float(rng.uniform(0.25, 0.6))
     colour, tone = (
         float(rng.uniform(0.0, 1.0)),
@@ -315,7 +315,7 @@ def tailings_facility(
     u, _ = turned(at.x, at.y, centre, turn)
     wall = -u - np.float32(0.55 * scale * outline.half[0])  # grows beyond the straight dam
     pool = np.maximum(distance, wall)
-    outer = np.maximum(pool, -pool - np.float32(crest)) if ring else np.abs(wall - crest / 2) - crest / 2
+    outer = np.maximum(pool, -pool - np.float32(bank)) if ring else np.abs(wall - bank / 2) - bank / 2
     banks = outer if ring else np.maximum(outer, distance - np.float32(2.0))
     apron(canvas, site, np.minimum(pool, banks), 1.5, at)
     label = bits(Component.TAILINGS)

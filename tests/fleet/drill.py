@@ -86,6 +86,8 @@ class Report:
     """Longest stretch, under fire, in which no pass was worked off."""
     alone: Outcome | None = None
     fleet: Outcome | None = None
+    traces: tuple[str, ...] = ()
+    """Where the passes that are lost were last seen."""
 
     @property
     def faults(self) -> list[str]:
@@ -115,6 +117,7 @@ class Report:
             f"{len(self.fleet.incidents)} incidents, {sum(self.fleet.states.values())} states compared",
             f"{self.fleet.notices} notices, {self.fleet.repeated} messages came more than once",
             *(f"FAULT: {fault}" for fault in self.faults),
+            *self.traces,
             "FAILED" if self.faults else "equal to the single process, nothing lost",
         ]
         return "\n".join(lines)
@@ -188,6 +191,7 @@ def _under_fire(
             seen.wait_until(lambda now: now.is_done(sky))
         report.kills, report.starts = crew.kills, dict(crew.starts())
         report.fleet = outcome_of(app, mail.got)
+        report.traces = standing.whereabouts(report.fleet.missing)
 
 
 def _script(watch: Watch, served: Served, standing: Ground, drill: Drill, seen: _Seen) -> None:

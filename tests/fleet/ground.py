@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from registry.bus import Topic
+from registry.events import Event, PassFound
 from tests.services import kafka
 from tests.services.kafka import Broker
 from tests.services.s3 import KEY, SECRET, s3_server
@@ -141,10 +142,32 @@ class Ground:
         producer.close()
         return len(records)
 
+    def whereabouts(self, passes: Iterable[str]) -> tuple[str, ...]:
+        """Where passes, as AREA/PASS, lie on the broker, beside what the group committed there."""
+        records = {f"{_pass_of(one)}": one for one in self._records()}
+        group = KafkaConsumer(
+            bootstrap_servers=self.broker.address,
+            group_id=f"{PREFIX}.{Topic.PASSES}",
+            enable_auto_commit=False,
+        )
+        found = []
+        for name in passes:
+            one = records.get(name)
+            if one is None:
+                found.append(f"{name} is not on the broker")
+                continue
+            committed = group.committed(TopicPartition(one.topic, one.partition))
+            found.append(f"{name} is at {one.topic}/{one.partition}@{one.offset}, committed {committed}")
+        group.close(autocommit=False)
+        return tuple(found)
+
     def _records(self) -> list[Any]:
-        topic = f"{PREFIX}.{Topic.PASSES.value}"
         consumer = KafkaConsumer(bootstrap_servers=self.broker.address, enable_auto_commit=False)
-        parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        parts = [
+            TopicPartition(topic, number)
+            for topic in (f"{PREFIX}.{Topic.PASSES}", f"{PREFIX}.{Topic.PASSES}-backfill")
+            for number in consumer.partitions_for_topic(topic) or ()
+        ]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         ends, found = consumer.end_offsets(parts), []
@@ -152,6 +175,11 @@ class Ground:
             found += [one for some in consumer.poll(timeout_ms=200).values() for one in some]
         consumer.close()
         return found
+
+
+def _pass_of(record: Any) -> str:
+    task = Event.from_json(record.value).data
+    return f"{task.area.id}/{task.pass_.name}" if isinstance(task, PassFound) else ""
 
 
 @contextmanager
