@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -156,8 +156,11 @@ class KafkaBus:
 
     def depth(self, topic: Topic) -> Depth:
         """See Bus. Of the whole group, as the broker knows it."""
+        return self.depth_up_to(topic, self._log.ends(list(self._cluster.lanes(topic))))
+
+    def depth_up_to(self, topic: Topic, ends: Mapping[Place, int]) -> Depth:
+        """The same, where partitions end at these offsets."""
         moment = self._moment()
-        ends = self._log.ends(list(self._cluster.lanes(topic)))
         self._flush()
         waiting = in_flight = 0
         for place, mark in self._marks(self._cluster.group(topic), ends).items():

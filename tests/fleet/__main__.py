@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--areas", type=int, default=60)
     parser.add_argument("--passes", type=int, default=20, help="acquisitions over each area")
     parser.add_argument("--detectors", type=int, default=3)
-    parser.add_argument("--kill-every", type=float, default=6.0, help="mean seconds between two kills")
+    parser.add_argument("--kill-every", type=float, default=8.0, help="mean seconds between two kills")
     parser.add_argument("--outage", type=float, default=20.0, help="seconds without the object store")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep everything here; default: a temporary folder")

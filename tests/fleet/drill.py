@@ -25,7 +25,7 @@ from tests.services.mail import MailServer, mail_server
 PATIENCE_S = 3_600.0
 """Longest wait for a fleet to get through."""
 
-LOOK_S = 3.0
+LOOK_S = 5.0
 """Seconds between two looks at the fleet: each lists all its blobs, which the store's server pays for."""
 
 CONFIG = """
@@ -185,7 +185,7 @@ def _under_fire(
         crew = _crew(folder, home, drill, served, mail, standing)
         app = open_home(home.folder)
         stack.callback(app.close)
-        seen = _Seen(app, report, say)
+        seen = _Seen(app, standing, report, say)
         with crew.working(), crew.under_fire(every_s=drill.kill_every_s, chance=chance):
             _script(watch, served, standing, drill, seen)
             seen.wait_until(lambda now: now.is_done(sky))
@@ -235,8 +235,8 @@ def _crew(folder: Path, home: Home, drill: Drill, served: Served, mail: MailServ
 class _Seen:
     """Watches the work from outside, notes pauses and recoveries."""
 
-    def __init__(self, app: App, report: Report, say: Callable[[str], None]) -> None:
-        self._app, self.report, self._say = app, report, say
+    def __init__(self, app: App, standing: Ground, report: Report, say: Callable[[str], None]) -> None:
+        self._app, self._ground, self.report, self._say = app, standing, report, say
         self._rows = 0
         self._moved = time.monotonic()
         self._told = 0.0
@@ -258,7 +258,7 @@ class _Seen:
             time.sleep(LOOK_S)
             self.rows()
             try:
-                now = progress_of(self._app)
+                now = progress_of(self._app, self._ground.ends)
             except GroundwatchError:
                 continue
             held = held + 1 if is_reached(now) else 0

@@ -14,6 +14,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from registry.bus import Topic
+from registry.bus.tracker import Place
 from registry.events import Event, PassFound
 from tests.services import kafka
 from tests.services.kafka import Broker
@@ -125,6 +126,7 @@ class Ground:
     gate: Gate
     yaml: str
     """What every member's configuration says of them."""
+    _reader: KafkaConsumer | None = field(default=None, repr=False)
 
     def restart_broker(self) -> None:
         """SIGKILL, then up again at the same address with what it had stored."""
@@ -141,6 +143,27 @@ class Ground:
         producer.flush()
         producer.close()
         return len(records)
+
+    def ends(self, topics: Iterable[str]) -> dict[Place, int]:
+        """Where the topics end, by reading on to there: asked for it, Tansu on S3 gives an old number."""
+        if self._reader is None:
+            self._reader = KafkaConsumer(bootstrap_servers=self.broker.address, enable_auto_commit=False)
+            every = [f"{PREFIX}.{name}" for name in ("passes", "passes-backfill", "changes")]
+            parts = [
+                TopicPartition(topic, number)
+                for topic in every
+                for number in self._reader.partitions_for_topic(topic) or ()
+            ]
+            self._reader.assign(parts)
+            self._reader.seek_to_beginning(*parts)
+        while self._reader.poll(timeout_ms=1_500):
+            pass
+        wanted = set(topics)
+        return {
+            (part.topic, part.partition): self._reader.position(part)
+            for part in self._reader.assignment()
+            if part.topic in wanted
+        }
 
     def whereabouts(self, passes: Iterable[str]) -> tuple[str, ...]:
         """Where passes, as AREA/PASS, lie on the broker, beside what the group committed there."""
@@ -160,6 +183,11 @@ class Ground:
             found.append(f"{name} is at {one.topic}/{one.partition}@{one.offset}, committed {committed}")
         group.close(autocommit=False)
         return tuple(found)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        if self._reader is not None:
+            self._reader.close(autocommit=False)
 
     def _records(self) -> list[Any]:
         consumer = KafkaConsumer(bootstrap_servers=self.broker.address, enable_auto_commit=False)
@@ -199,4 +227,6 @@ def ground(folder: Path) -> Iterator[Ground]:
             key=KEY,
             secret=SECRET,
         )
-        yield Ground(broker, before, text)
+        standing = Ground(broker, before, text)
+        yield standing
+        standing.close()

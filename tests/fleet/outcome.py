@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
 from groundwatch.wiring import App
 from registry.bus import Topic
+from registry.bus.kafka import KafkaBus
+from registry.bus.tracker import Place
 from registry.models import DeliveryStatus
 from registry.settings import load_settings
 
@@ -48,6 +50,7 @@ class Progress:
     passes: frozenset[str]
     """What is known of the sky; see ``sky_of``."""
     outbox: int
+    """Events on their way to the bus."""
     waiting: int
     """Events on the bus, those being worked on among them."""
     pending: int
@@ -62,15 +65,24 @@ class Progress:
         return f"{known} passes; to ship, waiting, to send: {left}"
 
 
-def progress_of(app: App) -> Progress:
-    """Look at store and bus."""
-    status = app.store.status()
-    depths = [app.bus.depth(topic) for topic in Topic]
+def progress_of(app: App, ends: Callable[[Iterable[str]], Mapping[Place, int]]) -> Progress:
+    """Look at store and bus, in the order in which work flows: what has left a place is seen further on.
+
+    ``ends`` tells where topics end.
+    """
+    sky = sky_of(app)
+    outbox = app.outbox.depth(Topic.PASSES)
+    bus, waiting = app.bus, 0
+    assert isinstance(bus, KafkaBus)
+    for topic in Topic:
+        lanes = {f"{bus.prefix}.{topic}", f"{bus.prefix}.{topic}-backfill"}
+        depth = bus.depth_up_to(topic, ends(lanes))
+        waiting += depth.waiting + depth.in_flight
     return Progress(
-        passes=sky_of(app),
-        outbox=0 if app.settings.is_embedded else _left(app, Topic.PASSES),
-        waiting=sum(depth.waiting + depth.in_flight for depth in depths),
-        pending=status.pending_deliveries,
+        passes=sky,
+        outbox=outbox.waiting + outbox.in_flight,
+        waiting=waiting,
+        pending=app.store.status().pending_deliveries,
     )
 
 
@@ -81,11 +93,6 @@ def sky_of(app: App) -> frozenset[str]:
         for area in app.store.areas()
         for one in app.store.passes(area.id)
     )
-
-
-def _left(app: App, topic: Topic) -> int:
-    depth = app.outbox.depth(topic)
-    return depth.waiting + depth.in_flight
 
 
 def open_home(folder: Path) -> App:
