@@ -174,9 +174,7 @@ class Crank:
                 metrics.show("groundwatch_queue_events", number, queue=topic.value, state=state)
         if self._roles != DETECTOR:
             silent = silent_areas(
-                self._app.store.status().last_pass,
-                now=self._app.now(),
-                days=self._app.settings.operations.silence_days,
+                self._app.store.status(), self._app.settings.operations, now=self._app.now()
             )
             metrics.show("groundwatch_silent_areas", len(silent))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from registry.operations_settings import OperationsSettings
+from registry.stored import StoreStatus
 
 
 @dataclass
@@ -41,11 +44,11 @@ class Work:
     """Passes that were worked off within the last day."""
 
 
-def alarms(work: Work, silent: Collection[str], *, silence_days: float) -> tuple[str, ...]:
+def alarms(work: Work, silent: Collection[str]) -> tuple[str, ...]:
     """What a person should look into now, one line each with the remedy."""
     named = ", ".join(sorted(silent)[:5]) + (" and others" if len(silent) > 5 else "")
     found = {
-        f"{len(silent)} areas had no pass in {silence_days:g} days: {named}; see `groundwatch check`": silent,
+        f"{len(silent)} areas have had no pass for longer than usual: {named}; see `groundwatch check`": silent,
         f"all {work.died} events of the last day were given up, none was worked off; "
         "see `groundwatch dead list`, mend the cause, then `groundwatch dead retry --all`": work.died
         and not work.inferred,
@@ -60,8 +63,19 @@ def alarms(work: Work, silent: Collection[str], *, silence_days: float) -> tuple
 
 
 def silent_areas(
-    last_pass: Mapping[str, datetime | None], *, now: datetime, days: float
+    status: StoreStatus, settings: OperationsSettings, *, now: datetime
 ) -> dict[str, datetime | None]:
-    """Areas whose newest pass was acquired more than ``days`` ago, or that have none yet."""
-    limit = now - timedelta(days=days)
-    return {area: last for area, last in sorted(last_pass.items()) if last is None or last < limit}
+    """Areas that heard nothing for ``silence_revisits`` of their own revisit, or that have no pass yet.
+
+    At most ``silence_days``, which also holds where the revisit is not known.
+    """
+
+    def limit(area: str) -> timedelta:
+        own = settings.silence_revisits * status.revisit_days.get(area, settings.silence_days)
+        return timedelta(days=min(settings.silence_days, own))
+
+    return {
+        area: last
+        for area, last in sorted(status.last_pass.items())
+        if last is None or now - last > limit(area)
+    }

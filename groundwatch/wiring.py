@@ -171,16 +171,15 @@ class App:
             {"area": area_id, "last_pass": f"{last:%Y-%m-%d %H:%M}" if last else "none yet"}
             for area_id, last in sorted(found.last_pass.items())
         ]
-        counts = found.model_dump(mode="json", exclude={"last_pass", "incidents"})
+        counts = found.model_dump(mode="json", exclude={"last_pass", "revisit_days", "incidents"})
         incidents = {f"{status.value}_incidents": number for status, number in found.incidents.items()}
-        days = self.settings.operations.silence_days
-        silent = silent_areas(found.last_pass, now=self.now(), days=days)
+        silent = silent_areas(found, self.settings.operations, now=self.now())
         work = self._work(failed_deliveries=found.failed_deliveries)
         return {
             **counts,
             **incidents,
             "silent_areas": list(silent),
-            "alarms": list(alarms(work, silent, silence_days=days)),
+            "alarms": list(alarms(work, silent)),
             "queues": queues,
             "by_area": by_area,
         }

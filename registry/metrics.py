@@ -83,7 +83,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             ("queue", "state"),
         ),
         "groundwatch_silent_areas": Metric(
-            Kind.GAUGE, "Areas without a pass for longer than operations.silence_days."
+            Kind.GAUGE, "Areas without a pass for longer than their own revisit makes likely."
         ),
         "groundwatch_config_refused": Metric(
             Kind.GAUGE, "1 where the configuration was changed and refused; the old one is in force."

@@ -15,4 +15,6 @@ class OperationsSettings(Value):
     stall_s: float = Field(default=900.0, ge=1.0, le=86_400.0)
     """Seconds without a sign of life after which /healthz says 503; a busy worker gives one every ten."""
     silence_days: float = Field(default=15.0, gt=0.0, le=3_650.0)
-    """Days without a pass after which ``status`` names an area as silent: a place is passed within five."""
+    """Most days without a pass before ``status`` names an area as silent: a place is passed within five."""
+    silence_revisits: float = Field(default=4.0, ge=1.0, le=1_000.0)
+    """The same as a multiple of the area's own revisit, the mean gap of its passes of the last 60 days."""

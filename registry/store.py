@@ -8,7 +8,7 @@ all. The parts are in store_places, store_passes, store_incidents, store_notices
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -19,6 +19,7 @@ from registry.store_passes import Passes
 from registry.store_places import Places
 from registry.store_times import Latencies
 from registry.stored import ImportCounts, Issued, StoredIncident, StoreStatus
+from registry.values import utc_text
 
 __all__ = ["ImportCounts", "Issued", "Store", "StoreStatus", "StoredIncident", "open_store"]
 
@@ -45,7 +46,14 @@ class Store(Places, Passes, Incidents, Notices, Latencies):
                 pending_deliveries=_count(db, "deliveries WHERE status = 'pending'"),
                 failed_deliveries=_count(db, "deliveries WHERE status = 'failed'"),
                 last_pass=_last_passes(db),
+                revisit_days=_revisits(db, since=self._now() - REVISIT_SEEN),
             )
+
+
+REVISIT_SEEN = timedelta(days=60)
+"""How far back an area's revisit is measured."""
+REVISIT_PASSES = 4
+"""Passes within that time from which on there is one."""
 
 
 def _utc_now() -> datetime:
@@ -76,5 +84,16 @@ def _last_passes(db: Database) -> dict[str, str | None]:
         db.execute(
             "SELECT a.id, max(p.acquired) FROM areas a LEFT JOIN newest_passes p"
             " ON p.area_id = a.id GROUP BY a.id ORDER BY a.id"
+        ).fetchall()
+    )
+
+
+def _revisits(db: Database, *, since: datetime) -> dict[str, float]:
+    days = "(julianday(max(acquired)) - julianday(min(acquired))) / (count(*) - 1)"
+    return dict(
+        db.execute(
+            f"SELECT area_id, {days} FROM newest_passes WHERE acquired >= ?"
+            " GROUP BY area_id HAVING count(*) >= ?",
+            [utc_text(since), REVISIT_PASSES],
         ).fetchall()
     )

@@ -95,3 +95,5 @@ class StoreStatus(Value):
     failed_deliveries: int
     last_pass: Mapping[str, UtcDatetime | None] = Field(default_factory=dict)
     """Newest acquisition of each area, withdrawn ones aside; null = none yet."""
+    revisit_days: Mapping[str, float] = Field(default_factory=dict)
+    """Mean days between the last acquisitions of each area; without those that have few of late."""

@@ -18,6 +18,8 @@ import pytest
 from groundwatch.health import Health, silent_areas
 from registry import metrics
 from registry.metrics import METRICS
+from registry.operations_settings import OperationsSettings
+from registry.stored import StoreStatus
 from tests.conftest import REPO
 from tests.services.processes import free_port
 
@@ -114,8 +116,31 @@ def test_health_needs_signs_of_life() -> None:
     assert not health.is_alive()
 
 
-@pytest.mark.parametrize(("age_days", "silent"), [(14.9, False), (15.1, True), (None, True)])
-def test_silence_is_counted_from_the_newest_pass(age_days: float | None, silent: bool) -> None:
+@pytest.mark.parametrize(
+    ("age_days", "revisit_days", "silent"),
+    [
+        (14.9, None, False),
+        (15.1, None, True),
+        (None, None, True),
+        (9.9, 2.5, False),
+        (10.1, 2.5, True),
+        (14.9, 5.0, False),
+        (15.1, 5.0, True),
+    ],
+)
+def test_silence_is_longer_than_the_own_revisit_makes_likely(
+    age_days: float | None, revisit_days: float | None, silent: bool
+) -> None:
     now = datetime(2026, 7, 1, tzinfo=UTC)
-    last = None if age_days is None else now - timedelta(days=age_days)
-    assert bool(silent_areas({"pit": last}, now=now, days=15.0)) is silent
+    status = StoreStatus(
+        areas=1,
+        permits=0,
+        zones=0,
+        passes=9,
+        notices=0,
+        pending_deliveries=0,
+        failed_deliveries=0,
+        last_pass={"pit": None if age_days is None else now - timedelta(days=age_days)},
+        revisit_days={} if revisit_days is None else {"pit": revisit_days},
+    )
+    assert bool(silent_areas(status, OperationsSettings(), now=now)) is silent

@@ -39,8 +39,13 @@ from tests.storage_samples import (
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "groundwatch.db", now=Clock()) as store:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    with open_store(tmp_path / "groundwatch.db", now=clock) as store:
         yield store
 
 
@@ -303,7 +308,17 @@ def test_status_counts(store: Store) -> None:
     status = store.status()
     assert (status.areas, status.permits, status.zones, status.passes) == (2, 1, 2, 2)
     assert status.last_pass == {"pit": START + timedelta(days=2), "wood": None}
+    assert status.revisit_days == {}, "two passes are too few"
     assert (status.notices, status.pending_deliveries, status.failed_deliveries) == (0, 0, 0)
+
+
+def test_the_revisit_of_an_area_is_the_mean_gap_of_late(store: Store, clock: Clock) -> None:
+    store.put_area(make_area("pit"))
+    store.record_passes([found_event(make_pass(day)) for day in (0, 2, 4, 9, 12)])
+    clock.advance(12 * 86_400.0)
+    assert store.status().revisit_days == {"pit": pytest.approx(3.0)}
+    clock.advance(80 * 86_400.0)
+    assert store.status().revisit_days == {}, "who heard nothing for long has no revisit"
 
 
 def test_incidents_of_a_removed_area_stay(store: Store) -> None:
