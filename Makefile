@@ -9,7 +9,7 @@ demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
 
 test: $(STAMP)-test  ## all tests, on real services and real data where they are at hand
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)-lint  ## ruff and mypy strict
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def alarms(work: Work, silent: Collection[str]) -> tuple[str, ...]:
     """What a person should look into now, one line each with the remedy."""
     named = ", ".join(sorted(silent)[:5]) + (" and others" if len(silent) > 5 else "")
     found = {
-        f"{len(silent)} areas have had no pass for longer than usual: {named}; see `groundwatch check`": silent,
+        f"{len(silent)} areas had no pass for longer than usual: {named}; see `groundwatch check`": silent,
         f"all {work.died} events of the last day were given up, none was worked off; "
         "see `groundwatch dead list`, mend the cause, then `groundwatch dead retry --all`": work.died
         and not work.inferred,

@@ -134,6 +134,4 @@ def test_a_silent_area_is_an_alarm_and_a_quiet_day_is_none() -> None:
     (line,) = alarms(QUIET, ["pit"])
     assert "pit" in line
     busy = Work(**{**vars(QUIET), "waiting": 5})
-    assert alarms(busy, ()) == (), (
-        "passes that wait are no lag while as many are worked off"
-    )
+    assert alarms(busy, ()) == (), "passes that wait are no lag while as many are worked off"
