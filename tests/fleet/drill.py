@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from groundwatch.wiring import App
 from registry.errors import GroundwatchError
-from registry.models import Target
 from simulator.server import Served, serving
 from tests.fleet.crew import Crew, Member
 from tests.fleet.ground import Ground, ground
@@ -25,8 +25,10 @@ from tests.services.mail import MailServer, mail_server
 PATIENCE_S = 3_600.0
 """Longest wait for a fleet to get through."""
 
-LOOK_S = 5.0
-"""Seconds between two looks at the fleet: each lists all its blobs, which the store's server pays for."""
+LOOK_S = 3.0
+"""Seconds between two looks at the fleet."""
+
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 CONFIG = """
 data: data
@@ -36,7 +38,7 @@ providers:
     url: {stac}
 poll:
   start: 2023-07-01
-  interval_s: 3
+  interval_s: 6
   lookback_days: 3650
 http:
   backoff_s: 0.2
@@ -187,29 +189,28 @@ def _under_fire(
         stack.callback(app.close)
         seen = _Seen(app, standing, report, say)
         with crew.working(), crew.under_fire(every_s=drill.kill_every_s, chance=chance):
-            _script(watch, served, standing, drill, seen)
+            _script(watch, served, standing, drill, len(sky), seen)
             seen.wait_until(lambda now: now.is_done(sky))
         report.kills, report.starts = crew.kills, dict(crew.starts())
         report.fleet = outcome_of(app, mail.got)
         report.traces = standing.whereabouts(report.fleet.missing)
 
 
-def _script(watch: Watch, served: Served, standing: Ground, drill: Drill, seen: _Seen) -> None:
+def _script(watch: Watch, served: Served, standing: Ground, drill: Drill, passes: int, seen: _Seen) -> None:
     """What happens meanwhile, at shares of the work done."""
-    events = drill.areas * drill.passes * len(Target)
-    seen.wait_for_rows(events // 8)
+    seen.wait_for(passes // 8)
     served.publish(watch.batches[1])
     seen.report.repeated_events += standing.repeat_events(drill.seed)
-    seen.wait_for_rows(events // 4)
+    seen.wait_for(passes // 4)
     with seen.recovery("the broker was restarted"):
         standing.restart_broker()
     served.publish(watch.batches[2])
-    seen.wait_for_rows(events // 2)
+    seen.wait_for(passes // 2)
     with seen.recovery(f"the object store was away for {drill.outage_s:.0f} s"):
         standing.gate.shut()
         time.sleep(drill.outage_s)
         standing.gate.reopen()
-    seen.wait_for_rows(events * 3 // 4)
+    seen.wait_for(passes * 3 // 4)
     served.publish(watch.batches[3])
     seen.report.repeated_events += standing.repeat_events(drill.seed + 1)
 
@@ -237,16 +238,16 @@ class _Seen:
 
     def __init__(self, app: App, standing: Ground, report: Report, say: Callable[[str], None]) -> None:
         self._app, self._ground, self.report, self._say = app, standing, report, say
-        self._rows = 0
+        self._done = 0
         self._moved = time.monotonic()
         self._told = 0.0
 
-    def wait_for_rows(self, rows: int) -> None:
-        """Until so many ledger rows are stored."""
+    def wait_for(self, passes: int) -> None:
+        """Until so many passes are worked off."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.rows() < rows:
+        while self.done() < passes:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._rows} ledger rows after {PATIENCE_S} s, {rows} were awaited")
+                raise TimeoutError(f"{self._done} passes done after {PATIENCE_S} s, {passes} were awaited")
             time.sleep(LOOK_S)
 
     def wait_until(self, is_reached: Callable[[Progress], bool]) -> None:
@@ -256,7 +257,7 @@ class _Seen:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the fleet did not get through in {PATIENCE_S} s")
             time.sleep(LOOK_S)
-            self.rows()
+            self.done()
             try:
                 now = progress_of(self._app, self._ground.ends)
             except GroundwatchError:
@@ -264,25 +265,21 @@ class _Seen:
             held = held + 1 if is_reached(now) else 0
             self._tell(f"{now}")
 
-    def rows(self) -> int:
-        """Ledger rows stored so far; what was known before where the object store does not answer."""
-        try:
-            rows = sum(1 for _ in self._app.blobs.list("ledger/"))
-        except GroundwatchError:
-            return self._rows
-        now = time.monotonic()
-        if rows > self._rows:
+    def done(self) -> int:
+        """Passes worked off and heard of by the alerter; a new revision counts anew."""
+        done, now = self._app.store.flow(EVER).inferred, time.monotonic()
+        if done > self._done:
             self.report.longest_pause_s = max(self.report.longest_pause_s, now - self._moved)
-            self._rows, self._moved = rows, now
-        self._tell(f"{rows} ledger rows")
-        return rows
+            self._done, self._moved = done, now
+        self._tell(f"{done} passes done")
+        return done
 
     @contextmanager
     def recovery(self, name: str) -> Iterator[None]:
         """Note how long after the block the work goes on."""
         yield
-        before, began = self._rows, time.monotonic()
-        while self.rows() <= before and time.monotonic() - began < PATIENCE_S:
+        before, began = self.done(), time.monotonic()
+        while self.done() <= before and time.monotonic() - began < PATIENCE_S:
             time.sleep(0.5)
         self.report.recoveries[name] = time.monotonic() - began
 
