@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,16 +68,14 @@ class S3Server:
 
 @contextlib.contextmanager
 def s3_server(work: Path) -> Iterator[S3Server]:
-    """moto_server runs meanwhile; ``work`` takes its log."""
-    beside = Path(sys.executable).parent / "moto_server"
-    command = str(beside) if beside.exists() else shutil.which("moto_server")
-    if command is None:
-        service_missing("moto_server (PyPI: moto[server])")
+    """A server runs meanwhile; ``work`` takes its log."""
+    if importlib.util.find_spec("moto") is None:
+        service_missing("moto, an S3 service (PyPI: moto[server])")
     port = free_port()
+    # -P: the modules beside the script are called like packages that moto may import.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("moto_s3.py")), "-H", "127.0.0.1"]
     with (
-        server(
-            [str(command), "-H", "127.0.0.1", "-p", str(port)], port=port, log=work / "moto.log"
-        ) as running,
+        server([*command, "-p", str(port)], port=port, log=work / "moto.log") as running,
         httpx.Client() as http,
     ):
         yield S3Server(f"http://127.0.0.1:{port}", running.pid, http)
