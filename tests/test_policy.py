@@ -46,7 +46,7 @@ def test_confirmed_is_told_once() -> None:
     assert decide([stored()], {"t": found[0]}, area=AREA, now=NOW) == ()
 
 
-@pytest.mark.parametrize("status", set(IncidentStatus) - {IncidentStatus.CONFIRMED})
+@pytest.mark.parametrize("status", sorted(set(IncidentStatus) - {IncidentStatus.CONFIRMED}))
 def test_nothing_else_opens_a_thread(status: IncidentStatus) -> None:
     assert kinds(stored(with_status(status))) == []
 
