@@ -36,7 +36,11 @@ def _reference() -> str:
     parts = [INTRO]
     for path, command in _walk(cli, ("groundwatch",)):
         with click.Context(
-            command, info_name=" ".join(path), max_content_width=100, terminal_width=100
+            command,
+            info_name=" ".join(path),
+            max_content_width=100,
+            terminal_width=100,
+            **cli.context_settings,  # as when it is called from the top
         ) as context:
             parts.append(f"## {' '.join(path)}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
