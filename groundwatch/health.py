@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -44,11 +44,12 @@ class Work:
     """Passes that were worked off within the last day."""
 
 
-def alarms(work: Work, silent: Collection[str]) -> tuple[str, ...]:
+def alarms(work: Work, silent: Mapping[str, str]) -> tuple[str, ...]:
     """What a person should look into now, one line each with the remedy."""
-    named = ", ".join(sorted(silent)[:5]) + (" and others" if len(silent) > 5 else "")
+    told = [f"{area} ({why})" for area, why in silent.items()]
+    named = ", ".join(told[:5]) + (" and others" if len(told) > 5 else "")
     found = {
-        f"{len(silent)} areas had no pass for longer than usual: {named}; see `groundwatch check`": silent,
+        f"{len(silent)} areas are silent: {named}; see `groundwatch check`": silent,
         f"all {work.died} events of the last day were given up, none was worked off; "
         "see `groundwatch dead list`, mend the cause, then `groundwatch dead retry --all`": work.died
         and not work.inferred,
@@ -62,20 +63,17 @@ def alarms(work: Work, silent: Collection[str]) -> tuple[str, ...]:
     return tuple(text for text, is_so in found.items() if is_so)
 
 
-def silent_areas(
-    status: StoreStatus, settings: OperationsSettings, *, now: datetime
-) -> dict[str, datetime | None]:
-    """Areas that heard nothing for ``silence_revisits`` of their own revisit, or that have no pass yet.
+def silent_areas(status: StoreStatus, settings: OperationsSettings, *, now: datetime) -> dict[str, str]:
+    """Areas that heard nothing for longer than allowed, or have no pass yet, and what that is.
 
-    At most ``silence_days``, which also holds where the revisit is not known.
+    Allowed are ``silence_revisits`` of the area's own revisit where it is known, ``silence_days`` at most.
     """
-
-    def limit(area: str) -> timedelta:
-        own = settings.silence_revisits * status.revisit_days.get(area, settings.silence_days)
-        return timedelta(days=min(settings.silence_days, own))
-
-    return {
-        area: last
-        for area, last in sorted(status.last_pass.items())
-        if last is None or now - last > limit(area)
-    }
+    found = {}
+    for area, last in sorted(status.last_pass.items()):
+        revisit = status.revisit_days.get(area, settings.silence_days)
+        allowed = min(settings.silence_days, settings.silence_revisits * revisit)
+        if last is None:
+            found[area] = "no pass yet"
+        elif (silence := now - last) > timedelta(days=allowed):
+            found[area] = f"no pass for {silence.total_seconds() / 86_400.0:.1f} days, {allowed:.1f} allowed"
+    return found

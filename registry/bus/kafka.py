@@ -388,17 +388,13 @@ class KafkaBus:
         wanted = list(places)
         found = self._log.tail(self._cluster.progress, (partition for _, partition in wanted))
         committed = self._log.committed(group, wanted)
-        marks = {
-            place: Mark.model_validate_json(found[name].value)
-            for place in wanted
-            if (name := f"{place[0]}/{place[1]}") in found
-        }
-        new = [place for place in wanted if place not in marks and not committed[place]]
-        begins = self._log.begins(new) if new else {}
-        return {
-            place: marks.get(place, Mark(low=begins.get(place, 0))).since(committed[place])
-            for place in wanted
-        }
+        begins = self._log.begins(wanted)
+        marks = {}
+        for place in wanted:
+            last = found.get(f"{place[0]}/{place[1]}")
+            mark = Mark.model_validate_json(last.value) if last else Mark(low=begins[place])
+            marks[place] = mark.since(committed[place])
+        return marks
 
     def _moment(self) -> float:
         return self._now().timestamp()

@@ -106,9 +106,11 @@ class Log:
             return
         parts = [TopicPartition(*at) for at in behind]
         self._consumer.assign(parts)
+        begins = self._consumer.beginning_offsets(parts)
         for part in parts:
-            # What the broker holds no longer lies before its first record: from there the client reads on.
-            self._consumer.seek(part, read.setdefault((part.topic, part.partition), 0))
+            place = (part.topic, part.partition)
+            read[place] = max(read.get(place, 0), int(begins[part]))
+            self._consumer.seek(part, read[place])
         self._read_on(topic, behind)
 
     def _read_on(self, topic: str, ends: dict[Place, int]) -> None:
