@@ -12,8 +12,9 @@ import pytest
 from registry.chips import BIT, Bits, Change, Component, Mask
 from simulator.chips.compose import compose, compose_pair
 from simulator.chips.labels import paint_labels, paint_materials, window_of
+from simulator.chips.land import Place
 from simulator.chips.layers import Ground, Layer, Material
-from simulator.chips.lookalikes import PAINTERS
+from simulator.chips.lookalikes import PAINTERS, draw_look_alikes
 from simulator.chips.recipe import CLIMATES, FAMILIES, MINE_TYPES, TRAIN, Recipe
 
 C = Component
@@ -204,6 +205,18 @@ def test_look_alikes_occur_and_change() -> None:
         for i in range(8)
     ]  # fmt: skip
     assert sum(count > 300 for count in other) >= 4
+
+
+def test_the_sea_leaves_no_room_for_a_mine() -> None:
+    kinds = {
+        mined: {
+            name
+            for index in range(400)
+            for name in draw_look_alikes(Place(5, index, "temperate", 1.0, 200), mined=mined)
+        }
+        for mined in (False, True)
+    }
+    assert kinds[False] - kinds[True] == {"coast"}
 
 
 def test_impossible_requests_are_refused() -> None:

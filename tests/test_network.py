@@ -124,6 +124,16 @@ def test_weights_that_are_not_the_cards_are_refused(tmp_path: Path, break_it: st
         check_weights(card)
 
 
+def test_the_four_pixels_of_a_place_begin_alike() -> None:
+    card = NetworkCard.model_validate(facts("small"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        answers = build(card.plan).eval()(torch.randn(1, card.plan.channels, 32, 32))
+    for logits in answers.values():
+        corners = [logits[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        assert all(torch.equal(corners[0], one) for one in corners[1:])
+
+
 def test_a_state_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
     card = NetworkCard.model_validate(facts("small"))
     state = build(card.plan.model_copy(update={"width": 16})).state_dict()

@@ -14,6 +14,8 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from registry.bus import Topic
+from registry.bus.kafka_client import Cluster
+from registry.bus.kafka_settings import KafkaSettings
 from registry.bus.tracker import Place
 from registry.events import Event, PassFound
 from tests.services import kafka
@@ -23,6 +25,9 @@ from tests.services.s3 import KEY, SECRET, s3_server
 CHUNK = 1 << 16
 
 PREFIX = "fleet"
+
+LULL_MS = 1_500
+"""Silence of the broker after which a topic counts as read to its end."""
 
 YAML = """
 bus: kafka://{broker}/{prefix}
@@ -126,7 +131,7 @@ class Ground:
     gate: Gate
     yaml: str
     """What every member's configuration says of them."""
-    _reader: KafkaConsumer | None = field(default=None, repr=False)
+    _readers: dict[Topic, KafkaConsumer] = field(default_factory=dict, repr=False)
 
     def restart_broker(self) -> None:
         """SIGKILL, then up again at the same address with what it had stored."""
@@ -136,7 +141,7 @@ class Ground:
     def repeat_events(self, seed: int, *, share: float = 0.2) -> int:
         """Put some of the events on the topic of passes there a second time; how many."""
         chance = random.Random(seed)
-        records = [one for one in self._records() if chance.random() < share]
+        records = [one for one in self._passes() if chance.random() < share]
         producer = KafkaProducer(bootstrap_servers=self.broker.address)
         for one in records:
             producer.send(one.topic, key=one.key, value=one.value, headers=one.headers)
@@ -144,30 +149,17 @@ class Ground:
         producer.close()
         return len(records)
 
-    def ends(self, topics: Iterable[str]) -> dict[Place, int]:
-        """Where the topics end, by reading on to there: asked for it, Tansu on S3 gives an old number."""
-        if self._reader is None:
-            self._reader = KafkaConsumer(bootstrap_servers=self.broker.address, enable_auto_commit=False)
-            every = [f"{PREFIX}.{name}" for name in ("passes", "passes-backfill", "changes")]
-            parts = [
-                TopicPartition(topic, number)
-                for topic in every
-                for number in self._reader.partitions_for_topic(topic) or ()
-            ]
-            self._reader.assign(parts)
-            self._reader.seek_to_beginning(*parts)
-        while self._reader.poll(timeout_ms=1_500):
-            pass
-        wanted = set(topics)
-        return {
-            (part.topic, part.partition): self._reader.position(part)
-            for part in self._reader.assignment()
-            if part.topic in wanted
-        }
+    def ends(self, topic: Topic) -> dict[Place, int]:
+        """Where a topic ends, by reading on to there: asked for it, Tansu on S3 gives an old number."""
+        if topic not in self._readers:
+            self._readers[topic] = self._consumer(topic)
+        reader = self._readers[topic]
+        _rest(reader)
+        return {(part.topic, part.partition): reader.position(part) for part in reader.assignment()}
 
     def whereabouts(self, passes: Iterable[str]) -> tuple[str, ...]:
         """Where passes, as AREA/PASS, lie on the broker, beside what the group committed there."""
-        records = {f"{_pass_of(one)}": one for one in self._records()}
+        records = {_pass_of(one): one for one in self._passes()}
         group = KafkaConsumer(
             bootstrap_servers=self.broker.address,
             group_id=f"{PREFIX}.{Topic.PASSES}",
@@ -186,23 +178,35 @@ class Ground:
 
     def close(self) -> None:
         """Let go of the broker."""
-        if self._reader is not None:
-            self._reader.close(autocommit=False)
+        for reader in self._readers.values():
+            reader.close(autocommit=False)
 
-    def _records(self) -> list[Any]:
+    def _passes(self) -> list[Any]:
+        """All records about passes."""
+        consumer = self._consumer(Topic.PASSES)
+        found = _rest(consumer)
+        consumer.close(autocommit=False)
+        return found
+
+    def _consumer(self, topic: Topic) -> KafkaConsumer:
+        """Over all lanes of a topic, from the beginning, in no group."""
         consumer = KafkaConsumer(bootstrap_servers=self.broker.address, enable_auto_commit=False)
         parts = [
-            TopicPartition(topic, number)
-            for topic in (f"{PREFIX}.{Topic.PASSES}", f"{PREFIX}.{Topic.PASSES}-backfill")
-            for number in consumer.partitions_for_topic(topic) or ()
+            TopicPartition(lane, number)
+            for lane in Cluster(self.broker.address, PREFIX, KafkaSettings()).lanes(topic)
+            for number in consumer.partitions_for_topic(lane) or ()
         ]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
-        ends, found = consumer.end_offsets(parts), []
-        while any(consumer.position(part) < ends[part] for part in parts):
-            found += [one for some in consumer.poll(timeout_ms=200).values() for one in some]
-        consumer.close()
-        return found
+        return consumer
+
+
+def _rest(consumer: KafkaConsumer) -> list[Any]:
+    """Its records from where it stands until nothing comes any more."""
+    found: list[Any] = []
+    while records := consumer.poll(timeout_ms=LULL_MS):
+        found += [one for some in records.values() for one in some]
+    return found
 
 
 def _pass_of(record: Any) -> str:
@@ -228,5 +232,5 @@ def ground(folder: Path) -> Iterator[Ground]:
             secret=SECRET,
         )
         standing = Ground(broker, before, text)
+        stack.callback(standing.close)
         yield standing
-        standing.close()

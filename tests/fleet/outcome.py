@@ -65,18 +65,17 @@ class Progress:
         return f"{known} passes; to ship, waiting, to send: {left}"
 
 
-def progress_of(app: App, ends: Callable[[Iterable[str]], Mapping[Place, int]]) -> Progress:
+def progress_of(app: App, ends: Callable[[Topic], Mapping[Place, int]]) -> Progress:
     """Look at store and bus, in the order in which work flows: what has left a place is seen further on.
 
-    ``ends`` tells where topics end.
+    ``ends`` tells where a topic ends.
     """
     sky = sky_of(app)
     outbox = app.outbox.depth(Topic.PASSES)
     bus, waiting = app.bus, 0
     assert isinstance(bus, KafkaBus)
     for topic in Topic:
-        lanes = {f"{bus.prefix}.{topic}", f"{bus.prefix}.{topic}-backfill"}
-        depth = bus.depth_up_to(topic, ends(lanes))
+        depth = bus.depth_up_to(topic, ends(topic))
         waiting += depth.waiting + depth.in_flight
     return Progress(
         passes=sky,
