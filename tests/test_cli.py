@@ -33,6 +33,14 @@ def _walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 
 def _reference() -> str:
+    """The page, made in a process of its own: click remembers help options of the first call of a command."""
+    code = "from tests.test_cli import page; print(page(), end='')"
+    root = DOCS.parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    return done.stdout
+
+
+def page() -> str:
     parts = [INTRO]
     for path, command in _walk(cli, ("groundwatch",)):
         with click.Context(
