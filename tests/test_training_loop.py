@@ -58,7 +58,7 @@ from detector.training.plan import (
 )
 from detector.training.study import Bench, run_study
 from detector.training.study_plan import Reading, Study, StudyPlan, Variant
-from detector.training.train_set import Origin, Workshop, train_set
+from detector.training.train_set import Origin, Workshop, chains_of, train_set, use_threads
 from groundwatch.cli import cli
 from groundwatch.console import Options
 from registry.chips import CHANNELS, Change, Component
@@ -374,6 +374,26 @@ def test_a_plan_becomes_cards_that_load_and_score(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.yml")}
     train_set(small_plan(), sources, shop, origin)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.yml")} == before
+
+
+def test_chains_side_by_side_make_the_cards_of_one_after_the_other(tmp_path: Path) -> None:
+    plan = small_plan()
+    assert chains_of(plan) == [("base", "small-rgbnir", "small-sar"), ("small-change",)]
+    origin = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
+    sources = Three(Discs(1), Discs(2), Discs(3))
+    threads = torch.get_num_threads()
+    use_threads(1)
+    try:
+        alone = Workshop(tmp_path / "alone", tmp_path / "cache", no_bar, processes=1)
+        one_by_one = train_set(plan, sources, alone, origin)
+    finally:
+        use_threads(threads)
+    beside = Workshop(tmp_path / "beside", tmp_path / "cache", no_bar, processes=1, parallel=2)
+    together = train_set(plan, sources, beside, origin)
+    assert [one.name for one in together] == [one.name for one in one_by_one] == list(plan.runs)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "alone").glob("*.yml")}
+    assert len(written) == 3  # weights are in the cards by their SHA-256
+    assert {path.name: path.read_bytes() for path in (tmp_path / "beside").glob("*.yml")} == written
 
 
 class Worlds:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -28,7 +28,7 @@ from detector.training.plan import CHANGE_HEAD, Task, TrainingPlan, only
 from detector.training.report import Row, mean_iou, write
 from detector.training.sources import ChipSource
 from detector.training.study_plan import Reading, StudyPlan, Variant
-from detector.training.train_set import Made, Origin, Workshop, measured, train_run
+from detector.training.train_set import Made, Origin, Workshop, measured, silent, train_run
 from registry.errors import InputError
 from registry.values import digest
 
@@ -215,7 +215,7 @@ def carry_out(order: Order) -> Figures:
         _part(source, order.cache, task, count) for source, task, count in _needs(order)
     ]
     device = torch.device(order.device)
-    shop = Workshop(order.out / f"{order.name}-{order.seed}", order.cache, _silent, device)
+    shop = Workshop(order.out / f"{order.name}-{order.seed}", order.cache, silent, device)
     origin = Origin(date(1970, 1, 1), "", "", simulated=True, data_licence="")
     material = Material(train, validate, calibrate)
     steps: dict[str, Made] = {}
@@ -239,12 +239,6 @@ def carry_out(order: Order) -> Figures:
 def _part(source: ChipSource, cache: Path, task: Task, count: int) -> Part:
     made = fill(source, cache, task, count)
     return Part(made, tuple(range(len(made.entries))), source.about)
-
-
-def _silent(_total: int, _what: str) -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext(lambda _steps: None)
 
 
 def _measure(

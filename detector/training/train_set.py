@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -20,9 +23,9 @@ from detector.training.loop import Job, State, Trained, narrowed, train
 from detector.training.material import Bar, Material, Part, Sources, gather
 from detector.training.measure import predictions
 from detector.training.metrics import Sums, sums_of, total_of
-from detector.training.plan import Task, TrainingPlan
+from detector.training.plan import Task, TrainingPlan, only
 from detector.weights import write_card
-from registry.log import get_logger
+from registry.log import configure, get_logger
 from registry.models import S1_BANDS, S2_BANDS, Sensor, Target
 from registry.values import digest
 
@@ -53,6 +56,8 @@ class Workshop:
     """The device as it was asked for."""
     processes: int = 2
     """Processes that make chips."""
+    parallel: int = 1
+    """Chains of runs trained at the same time, each in a process of one thread."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,65 @@ def use_threads(count: int) -> None:
 
 
 def train_set(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Origin) -> list[Made]:
-    """Train every run of a plan, in order; what an earlier call finished is taken as it is."""
+    """Train every run of a plan, in order; what an earlier call finished is taken as it is.
+
+    With ``shop.parallel`` above 1, chains of runs that share no start are trained side by side.
+    """
     materials = {
         task: gather(sources, plan.data, task, shop.cache, processes=shop.processes, bar=shop.bar)
         for task in dict.fromkeys(run.task for run in plan.runs.values())
     }
+    chains = chains_of(plan)
+    if shop.parallel > 1 and len(chains) > 1:
+        return _side_by_side(plan, chains, sources, shop, origin)
     made: dict[str, Made] = {}
     for name in plan.runs:
         made[name] = train_run(plan, name, materials[plan.runs[name].task], shop, origin, made)
     return list(made.values())
+
+
+def chains_of(plan: TrainingPlan) -> list[tuple[str, ...]]:
+    """Runs by the run that all of them go back to, in the order of the plan."""
+    chains: dict[str, list[str]] = {}
+    root: dict[str, str] = {}
+    for name, run in plan.runs.items():
+        root[name] = root[run.start] if run.start else name
+        chains.setdefault(root[name], []).append(name)
+    return [tuple(names) for names in chains.values()]
+
+
+def _side_by_side(
+    plan: TrainingPlan,
+    chains: Iterable[tuple[str, ...]],
+    sources: Sources,
+    shop: Workshop,
+    origin: Origin,
+) -> list[Made]:
+    """Each chain in a process of its own, which finds the chips made; the bar counts runs."""
+    alone = replace(shop, bar=silent, processes=1, parallel=1)
+    made: dict[str, Made] = {}
+    pool = ProcessPoolExecutor(shop.parallel, mp_context=get_context("spawn"), initializer=_begin_process)
+    try:
+        with shop.bar(len(plan.runs), "trainings") as advance:
+            waiting = [pool.submit(train_set, only(plan, chain), sources, alone, origin) for chain in chains]
+            for future in as_completed(waiting):
+                finished = future.result()
+                made |= {one.name: one for one in finished}
+                advance(len(finished))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [made[name] for name in plan.runs]
+
+
+def _begin_process() -> None:
+    configure()
+    use_threads(1)
+
+
+@contextmanager
+def silent(_total: int, _what: str) -> Iterator[Callable[[int], None]]:
+    """A bar that nobody sees."""
+    yield lambda _steps: None
 
 
 def train_run(
@@ -198,7 +253,7 @@ def _finish(
         "trained": origin.today,
         "seed": plan.seed,
         "command": origin.command,
-        "code_version": f"{origin.code_version}, plan {digest(plan)[:12]}",
+        "code_version": f"{origin.code_version}, plan {digest(only(plan, [name]))[:12]}",
         "plan": job.network,
         "normalisation": job.recipe.normalisation,
     }

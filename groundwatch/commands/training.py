@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,9 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--label-names", type=FILE, help="YAML: what the names of labels in CVAT mean.")
 @click.option("--validate-from", metavar="DATE",
               help="Chips from this day on validate (default: split by place).")  # fmt: skip
+@click.option("--parallel", type=click.IntRange(1),
+              help="Chains of runs trained side by side, with one thread each (default: 1 on a GPU or where "
+              "--threads is given, else the number of cores).")  # fmt: skip
 @_machine
 @pass_options
 def train(
@@ -76,6 +80,7 @@ def train(
     labels: tuple[Path, ...],
     label_names: Path | None,
     validate_from: str | None,
+    parallel: int | None,
     cache: Path | None,
     device: str,
     threads: int | None,
@@ -87,6 +92,8 @@ def train(
     (and --labels) it retrains the shipped models on what you labelled. Each finished model is a card in
     OUT; name OUT under model_cards in the configuration to use it.
     """
+    from dataclasses import replace
+
     from detector.training.train_set import train_set
     from groundwatch.simulated import simulated_three
 
@@ -94,6 +101,8 @@ def train(
         raise click.UsageError("--labels needs --chips, the folder whose pictures were labelled")
     plan = _plan(plan_file, runs, seed)
     shop = _workshop(out, cache, device, threads, processes)
+    one_by_one = threads is not None or shop.device.type == "cuda"
+    shop = replace(shop, parallel=parallel or (1 if one_by_one else os.cpu_count() or 1))
     if chips is None:
         made = train_set(plan, simulated_three(plan.data.seed), shop, _origin(simulated=True))
     else:
