@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
+from detector.training.folder import every_chip, read_chip
 from detector.training.material import Three
-from registry.chips import Chip, ChipPair
+from registry.chips import Chip, ChipPair, Component
 from registry.errors import InputError
 from registry.values import digest
-from simulator.chips.recipe import HELD_OUT, SHIFTED, TRAIN, Recipe
+from simulator.chips.recipe import HELD_OUT, SHIFTED, TRAIN, Backdrop, Recipe
 
 RECIPES: Mapping[str, Recipe] = {"train": TRAIN, "heldout": HELD_OUT, "shifted": SHIFTED}
 ABOUT: Mapping[str, str] = {
@@ -42,6 +43,45 @@ def code_digest() -> str:
 
 
 @dataclass(frozen=True)
+class RealLand:
+    """Chips of land without mines, for simulated mines to lie on."""
+
+    folder: Path
+    share: float = 0.5
+    """Of the chips that lie on it; the others are simulated altogether."""
+    stamp: str = field(init=False)
+    """Tells whether the files are still the same."""
+
+    def __post_init__(self) -> None:
+        files = every_chip(self.folder)
+        if not files:
+            raise InputError(
+                f"{self.folder} holds no chips; cut some of land without mines with `groundwatch chips`"
+            )
+        object.__setattr__(self, "stamp", digest([one.stamp for one in files]))
+
+    @property
+    def about(self) -> str:
+        """What it adds to a training."""
+        places = sorted({one.place for one in every_chip(self.folder)})
+        return f", {self.share:.0%} of them on real land ({', '.join(places)})"
+
+
+@lru_cache(maxsize=2)
+def _backdrops(land: RealLand) -> tuple[Backdrop, ...]:
+    """The chips as backdrops. Raises InputError where one is labelled as a mine."""
+    return tuple(_backdrop(read_chip(file)) for file in every_chip(land.folder))
+
+
+def _backdrop(chip: Chip) -> Backdrop:
+    if chip.has(Component.TRANSFORMED).any():
+        raise InputError(
+            f"chip {chip.name} is labelled as a mine; backdrops are land without one: take it out"
+        )
+    return Backdrop(chip.name, chip.pixels, chip.labels, Component.FOREST in chip.known)
+
+
+@dataclass(frozen=True)
 class SimulatedChips:
     """Chips of one recipe and seed, in any number."""
 
@@ -54,11 +94,15 @@ class SimulatedChips:
     """Likewise."""
     code: str = field(default_factory=code_digest)
     """Of the simulator when this was set up: workers that start later must find the same cache."""
+    land: RealLand | None = None
+    """What some of the mines lie on instead of simulated land."""
 
     @property
     def recipe(self) -> Recipe:
         """What is drawn from."""
         base = replace(RECIPES[self.recipe_name], size=self.size)
+        if self.land is not None:
+            base = replace(base, backdrops=_backdrops(self.land), backdrop_share=self.land.share)
         return replace(
             base,
             mine_types=self.mine_types or base.mine_types,
@@ -71,12 +115,13 @@ class SimulatedChips:
         recipe = {
             one.name: getattr(self.recipe, one.name) for one in fields(Recipe) if one.name != "backdrops"
         }
-        return digest({"recipe": recipe, "seed": self.seed, "code": self.code})
+        land = {"land": self.land.stamp} if self.land else {}
+        return digest({"recipe": recipe, "seed": self.seed, "code": self.code} | land)
 
     @property
     def about(self) -> str:
         """What these chips are."""
-        return f"{ABOUT[self.recipe_name]} (seed {self.seed})"
+        return f"{ABOUT[self.recipe_name]} (seed {self.seed})" + (self.land.about if self.land else "")
 
     @property
     def count(self) -> None:
@@ -103,9 +148,10 @@ def simulated(name: str, seed: int, *, size: int = 256) -> SimulatedChips:
     return SimulatedChips(name, seed + SEEDS[name], size)
 
 
-def simulated_three(seed: int, *, size: int = 256) -> Three:
-    """Training, shifted and held-out worlds of a seed."""
-    return Three(*(simulated(name, seed, size=size) for name in ("train", "shifted", "heldout")))
+def simulated_three(seed: int, *, size: int = 256, land: RealLand | None = None) -> Three:
+    """Training, shifted and held-out worlds of a seed; only the training ones lie on real land."""
+    train, shifted, held_out = (simulated(name, seed, size=size) for name in ("train", "shifted", "heldout"))
+    return Three(replace(train, land=land), shifted, held_out)
 
 
 @dataclass(frozen=True)

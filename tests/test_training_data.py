@@ -38,6 +38,7 @@ from detector.training.labelling import label_chips
 from detector.training.plan import CHANGE_HEAD, Augmentation, Task, load_plan, only, shipped_plan
 from detector.training.sources import folder_source
 from detector.training.split import by_place, by_time
+from groundwatch.simulated import RealLand, simulated_three
 from registry.chips import BIT, CHANNELS, UNKNOWN, Bits, Chip, Component, by_name
 from registry.errors import ConfigError, InputError
 from tests.training_world import Discs
@@ -493,3 +494,49 @@ def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, ne
     with pytest.raises(ConfigError, match=says) as caught:
         load_plan(path)
     assert "plan.yml:" in str(caught.value)
+
+
+# Real land under simulated mines
+
+
+def land(folder: Path, **changes: Any) -> Path:
+    rng = np.random.default_rng(1)
+    pixels = (0.05 + 0.01 * rng.random((14, 96, 96))).astype(np.float32)
+    forest = np.full((96, 96), BIT[Component.FOREST], np.uint16)
+    write_chip(
+        folder, Chip(**({"name": "tile", "pixels": pixels, "labels": forest, "place": "here"} | changes))
+    )
+    return folder
+
+
+def test_mines_lie_on_the_land_of_a_folder(tmp_path: Path) -> None:
+    source = simulated_three(1, size=96, land=RealLand(land(tmp_path), share=1.0)).train
+    plain = simulated_three(1, size=96).train
+    assert source.key != plain.key
+    assert "real land (here)" in source.about
+    chips = [source.chip(index) for index in range(6)]
+    assert {chip.facts["backdrop"] for chip in chips} == {"tile"}
+    assert any(chip.has(Component.TRANSFORMED).any() for chip in chips)
+    for chip in chips:
+        untouched = ~chip.has(Component.TRANSFORMED) & ((chip.labels & UNKNOWN) == 0)
+        assert chip.has(Component.FOREST)[untouched].mean() > 0.9
+    before = source.key
+    land(tmp_path, name="second")
+    assert simulated_three(1, size=96, land=RealLand(tmp_path, share=1.0)).train.key != before
+
+
+def test_where_nobody_looked_for_forest_it_is_not_taught(tmp_path: Path) -> None:
+    source = simulated_three(1, size=96, land=RealLand(land(tmp_path, known=()), share=1.0)).train
+    known = source.chip(0).known
+    assert Component.FOREST not in known
+    assert Component.EXCAVATION in known
+
+
+def test_land_that_holds_a_mine_is_refused(tmp_path: Path) -> None:
+    mined = np.full((96, 96), BIT[Component.TRANSFORMED], np.uint16)
+    source = simulated_three(1, size=96, land=RealLand(land(tmp_path, labels=mined), share=1.0)).train
+    with pytest.raises(InputError, match="chip tile is labelled as a mine"):
+        source.chip(0)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="groundwatch chips"):
+        RealLand(tmp_path / "none")

@@ -65,6 +65,8 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--label-names", type=FILE, help="YAML: what the names of labels in CVAT mean.")
 @click.option("--validate-from", metavar="DATE",
               help="Chips from this day on validate (default: split by place).")  # fmt: skip
+@click.option("--backdrops", type=FOLDER,
+              help="Chips of real land without mines: half of the simulated ones lie on it.")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(1),
               help="Chains of runs trained side by side, with one thread each (default: 1 on a GPU or where "
               "--threads is given, else the number of cores).")  # fmt: skip
@@ -80,6 +82,7 @@ def train(
     labels: tuple[Path, ...],
     label_names: Path | None,
     validate_from: str | None,
+    backdrops: Path | None,
     parallel: int | None,
     cache: Path | None,
     device: str,
@@ -95,16 +98,22 @@ def train(
     from dataclasses import replace
 
     from detector.training.train_set import train_set
-    from groundwatch.simulated import simulated_three
+    from groundwatch.simulated import RealLand, simulated_three
 
     if labels and chips is None:
         raise click.UsageError("--labels needs --chips, the folder whose pictures were labelled")
+    if backdrops and chips:
+        raise click.UsageError("--backdrops are for simulated mines; leave it out with --chips")
     plan = _plan(plan_file, runs, seed)
     shop = _workshop(out, cache, device, threads, processes)
     one_by_one = threads is not None or shop.device.type == "cuda"
     shop = replace(shop, parallel=parallel or (1 if one_by_one else os.cpu_count() or 1))
     if chips is None:
-        made = train_set(plan, simulated_three(plan.data.seed), shop, _origin(simulated=True))
+        land = RealLand(backdrops) if backdrops else None
+        origin = _origin(simulated=True)
+        if land:
+            origin = replace(origin, data_licence=f"that of the land in {land.folder.name}; else simulated")
+        made = train_set(plan, simulated_three(plan.data.seed, land=land), shop, origin)
     else:
         folder = _labelled(chips, labels, label_names, out)
         made = _retrain(options, plan, folder, validate_from, shop)

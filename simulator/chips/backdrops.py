@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.chips import UNKNOWN, Chip
+from registry.chips import UNKNOWN, Chip, Component
 from simulator.chips.labels import paint_labels, window_of
 from simulator.chips.layers import Ground
 from simulator.chips.palette import Float32
@@ -37,7 +37,7 @@ def choose_backdrop(seed: int, index: int, recipe: Recipe) -> Backdrop | None:
         pixels, labels = pixels[..., ::-1], labels[:, ::-1]
     if turn & 4:
         pixels, labels = pixels.swapaxes(1, 2), labels.T
-    return Backdrop(tile.name, np.ascontiguousarray(pixels), np.ascontiguousarray(labels))
+    return replace(tile, pixels=np.ascontiguousarray(pixels), labels=np.ascontiguousarray(labels))
 
 
 def _fitted(field: NDArray[Number], size: int) -> NDArray[Number]:
@@ -57,8 +57,13 @@ def lay_over(backdrop: Backdrop, chip: Chip, ground: Ground, look: int) -> Chip:
     pixels = land + share * (chip.pixels - land)
     labels = np.where(_touched(mine), paint_labels(mine), backdrop.labels)
     labels[np.isnan(pixels[0])] |= np.uint16(UNKNOWN)
-    facts = {**chip.facts, "backdrop": backdrop.name}
-    return replace(chip, pixels=np.asarray(pixels, np.float32), labels=labels, facts=facts)
+    return replace(
+        chip,
+        pixels=np.asarray(pixels, np.float32),
+        labels=labels,
+        known=tuple(one for one in chip.known if backdrop.forest_known or one is not Component.FOREST),
+        facts={**chip.facts, "backdrop": backdrop.name},
+    )
 
 
 def mine_only(ground: Ground) -> Ground:

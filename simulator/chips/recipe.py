@@ -35,7 +35,9 @@ class Backdrop:
     pixels: NDArray[np.float32]
     """(14, h, w): reflectance, gamma0 linear; h, w at least the chip's size (mirror it beforehand)."""
     labels: NDArray[np.uint16]
-    """(h, w) bits; UNKNOWN where the land cover is not known."""
+    """(h, w) bits; UNKNOWN where the land cover is not known. There is no mine on it."""
+    forest_known: bool = True
+    """Whether somebody looked for forest."""
 
 
 @dataclass(frozen=True)
