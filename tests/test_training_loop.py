@@ -27,7 +27,8 @@ from detector.inputs import Reference
 from detector.models import load_cards
 from detector.network import build
 from detector.plans import Head, Plan
-from detector.training.batches import Crops, Recipe, fit_normalisation
+from detector.training.balance import balanced, shifts
+from detector.training.batches import Crops, Recipe, _places, fit_normalisation
 from detector.training.cache import fill
 from detector.training.calibrate import best_temperature
 from detector.training.events import event_codes
@@ -39,6 +40,7 @@ from detector.training.metrics import (
     BINS,
     Sums,
     calibration_error,
+    confusion_of,
     f1,
     histogram,
     iou,
@@ -592,3 +594,51 @@ def test_a_wrong_request_is_one_line(
     result = CliRunner().invoke(cli, arguments, obj=Options())
     assert result.exit_code != 0
     assert says in f"{result.output} {result.exception}"
+
+
+# Where classes begin
+
+
+def test_a_class_that_is_called_too_often_begins_later() -> None:
+    rng = np.random.default_rng(2)
+    codes = (rng.random(20_000) < 0.05).astype(np.int64)
+    noise = rng.normal(0.0, 1.0, codes.size)
+    logits = np.stack([np.zeros(codes.size), 3.0 * codes + noise + 0.5], axis=1).astype(np.float32)
+    found = shifts(logits, codes)
+    assert found[0] == 0.0
+    assert -3.0 <= found[1] <= -1.5  # the best cut between two equal spreads of 1 at .5 and 3.5, one rare
+
+    def score(added: NDArray[np.float32]) -> float:
+        return float(iou(confusion_of(codes, (logits + added).argmax(axis=1), 2))[1])
+
+    assert score(found) > score(np.zeros(2, np.float32)) + 0.2
+    assert not shifts(logits, np.zeros_like(codes)).any()
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_shifts_become_the_heads_own_bias(separate: bool) -> None:
+    heads = (Head(name="a", labels=("x", "y")), Head(name="b", labels=("z",)))
+    plan = Plan(channels=4, width=8, blocks=1, heads=heads, separate=separate)
+    torch.manual_seed(3)
+    network = build(plan).eval()
+    image = torch.randn(1, 4, 32, 32)
+    with torch.no_grad():
+        before = network(image)
+        samples = {
+            name: (z.movedim(1, -1).flatten(0, 2), torch.randint(0, z.shape[1], (1024,)))
+            for name, z in before.items()
+        }
+        network.load_state_dict(balanced(dict(network.state_dict()), plan, samples))
+        after = network(image)
+    for name, (logits, codes) in samples.items():
+        added = torch.from_numpy(shifts(logits.numpy(), codes.numpy()))
+        assert added.any()
+        wanted = before[name] + added[None, :, None, None]
+        assert torch.allclose(after[name], wanted, atol=1e-5)
+
+
+def test_rich_crops_lie_evenly_in_a_batch() -> None:
+    assert [_places(n, 0.5) for n in range(4)] == [1, 4, 1, 4]
+    assert [_places(n, 0.25) for n in range(8)] == [1, 1, 1, 4, 1, 1, 1, 4]
+    assert {_places(n, 0.0) for n in range(8)} == {1}
+    assert {_places(n, 1.0) for n in range(8)} == {4}

@@ -80,7 +80,7 @@ class Batch:
 
 
 PLACES = 4
-"""Places that every second crop is chosen among: half the crops show the land as it is, half what is rare."""
+"""Places that a rich crop is chosen among."""
 RARE_BITS = np.uint16(sum(BIT[one] for one in COMPONENTS if one is not Component.FOREST))
 RARE_CHANGES = (int(Change.NEW_MINE), int(Change.FOREST_LOSS))
 
@@ -105,8 +105,8 @@ class Crops:
             np.float32,
         )
 
-    def draw(self, rng: np.random.Generator, batch: int, crop: int) -> Batch:
-        """Random crops, turned and mirrored."""
+    def draw(self, rng: np.random.Generator, batch: int, crop: int, *, rich: float = 0.5) -> Batch:
+        """Random crops, turned and mirrored; a share of them the richest of several in what is rare."""
         picked = rng.choice(self.numbers, size=batch, replace=len(self.numbers) < batch)
         room = self.cache.size - crop
         if room < 0:
@@ -115,7 +115,7 @@ class Crops:
         turns = rng.integers(0, 8, size=batch)
         return self._gather(
             [
-                (int(n), self._richest(int(n), at[: PLACES if number % 2 else 1], crop), int(turn))
+                (int(n), self._richest(int(n), at[: _places(number, rich)], crop), int(turn))
                 for number, (n, at, turn) in enumerate(zip(picked, corners, turns, strict=True))
             ],
             crop,
@@ -166,6 +166,11 @@ class Crops:
             hidden={name: torch.from_numpy(table[numbers]) for name, table in self._hidden.items()},
             medians=torch.from_numpy(medians),
         )
+
+
+def _places(number: int, rich: float) -> int:
+    """How many places crop ``number`` of a batch is chosen among; rich ones lie evenly between the others."""
+    return PLACES if int((number + 1) * rich) > int(number * rich) else 1
 
 
 def turned(array: NDArray[np.generic], turn: int) -> NDArray[np.generic]:

@@ -40,7 +40,7 @@ def temperatures(network: nn.Module, crops: Crops, device: torch.device) -> dict
     """Per head and condition; 1 for a head that no pixel speaks of."""
     found: dict[str, dict[Condition, float]] = {head.name: {} for head in crops.recipe.heads}
     for condition in conditions_of(crops.recipe.bands):
-        samples = _samples(network, crops, device, CONDITIONS[condition])
+        samples = drawn(network, crops, device, CONDITIONS[condition])
         for head, (logits, codes) in samples.items():
             found[head][condition] = round(best_temperature(logits, codes), 4) if len(codes) else 1.0
     return found
@@ -66,10 +66,15 @@ def _loss(logits: Tensor, codes: Tensor, log_temperature: float) -> float:
     return float(functional.cross_entropy(logits / math.exp(log_temperature), codes))
 
 
-def _samples(
-    network: nn.Module, crops: Crops, device: torch.device, partner: Partner
+def drawn(
+    network: nn.Module,
+    crops: Crops,
+    device: torch.device,
+    partner: Partner = FRESH,
+    *,
+    pixels: int = PIXELS_PER_CHIP,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per head (n, classes) logits and (n,) codes of known pixels, drawn evenly."""
+    """Per head (n, classes) logits and (n,) codes of known pixels, drawn evenly: so many per chip."""
     rng = np.random.default_rng(0)
     kept: dict[str, list[tuple[Tensor, Tensor]]] = {head.name: [] for head in crops.recipe.heads}
     for numbers, batch, outputs in predictions(network, crops, device, partner=partner):
@@ -77,7 +82,7 @@ def _samples(
             flat = logits.movedim(1, -1).flatten(0, 2).cpu()
             codes = batch.truth(head).flatten().long().cpu()
             known = torch.nonzero(codes != IGNORED)[:, 0].numpy()
-            chosen = rng.permutation(known)[: PIXELS_PER_CHIP * len(numbers)]
+            chosen = rng.permutation(known)[: pixels * len(numbers)]
             kept[head].append((flat[chosen], codes[chosen]))
     return {
         head: (torch.cat([one for one, _ in parts]), torch.cat([one for _, one in parts]))

@@ -229,7 +229,7 @@ def _drawn(job: Job, first: int) -> Iterator[tuple[int, Batch]]:
 
     def draw(step: int) -> Batch:
         rng = np.random.default_rng([job.seed, zlib.crc32(job.name.encode()), step])
-        return job.train.draw(rng, job.schedule.batch, job.schedule.crop)
+        return job.train.draw(rng, job.schedule.batch, job.schedule.crop, rich=job.schedule.rich)
 
     steps = range(first, first + job.schedule.steps)
     # A GPU is done with a batch before one thread has gathered the next.

@@ -39,6 +39,15 @@ CHANGE_HEAD = Head(name="change", labels=CHANGE_LABELS)
 """The head of the bi-temporal model: classes are the codes of registry.chips.Change."""
 
 
+class Loss(Value):
+    """Cross-entropy and soft Dice, per head."""
+
+    dice: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
+    """Weight of the Dice part; the cross-entropy has 1."""
+    class_weight_power: Share = 0.35
+    """Classes weigh as (frequency) ** -power, at most 5 times the mean; 0 = alike."""
+
+
 class Schedule(Value):
     """How long and how fast."""
 
@@ -54,6 +63,10 @@ class Schedule(Value):
     warmup: Share = 0.1
     """Share of all steps in which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
+    rich: Share = 0.5
+    """Share of crops that are the richest of several in what is rare; the others show the land as it is."""
+    loss: Loss | None = None
+    """null = the plan's."""
     patience: Count = 6
     """Epochs without a better validation after which a run stops."""
 
@@ -117,15 +130,6 @@ class Data(Value):
     """Chips each of the held-out and of the shifted validation; as many pairs."""
     seed: int = 1
     """Another seed is other chips."""
-
-
-class Loss(Value):
-    """Cross-entropy and soft Dice, per head."""
-
-    dice: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
-    """Weight of the Dice part; the cross-entropy has 1."""
-    class_weight_power: Share = 0.35
-    """Classes weigh as (frequency) ** -power, at most 5 times the mean; 0 = alike."""
 
 
 class TrainingPlan(Value):

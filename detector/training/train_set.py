@@ -17,8 +17,9 @@ from detector.cards import ChangeCard, Condition, Metric, NetworkCard
 from detector.engine import Device
 from detector.inputs import Normalisation
 from detector.network import build
+from detector.training.balance import balanced
 from detector.training.batches import Crops, Recipe, fit_normalisation, recipe_of
-from detector.training.calibrate import temperatures
+from detector.training.calibrate import drawn, temperatures
 from detector.training.loop import Job, State, Trained, narrowed, train
 from detector.training.material import Bar, Material, Part, Sources, gather
 from detector.training.measure import predictions
@@ -33,6 +34,8 @@ log = get_logger(__name__)
 
 RADAR_MAX_AGE_DAYS = 24.0
 """Oldest radar a card with radar takes; older, its evidence does not count anyway."""
+PIXELS_FOR_SHARES = 8192
+"""Pixels per chip that the shares of classes are balanced on: rare ones need many."""
 LIMITS = {
     True: (
         "Trained on simulated chips only: no claim beyond the figures measured on real data. Bright "
@@ -169,7 +172,7 @@ def train_run(
         recipe=recipe,
         schedule=plan.schedules[run.schedule],
         augmentation=plan.augmentation,
-        loss=plan.loss,
+        loss=plan.schedules[run.schedule].loss or plan.loss,
         train=Crops(material.train.cache, recipe, material.train.numbers),
         shifted=Crops(material.shifted.cache, recipe, material.shifted.numbers),
         folder=shop.out / "runs" / name,
@@ -225,12 +228,16 @@ def _finish(
     shop: Workshop,
     origin: Origin,
 ) -> Path:
-    """Calibrate on one half of the held-out places, measure on the other, write the card."""
+    """Balance and calibrate on one half of the held-out places, measure on the other, write the card."""
     network = build(job.network).to(job.device)
     network.load_state_dict(trained.state)
     network.eval()
     learn, check = material.held_out.halves()
-    found = temperatures(network, Crops(learn.cache, job.recipe, learn.numbers), job.device)
+    crops = Crops(learn.cache, job.recipe, learn.numbers)
+    samples = drawn(network, crops, job.device, pixels=PIXELS_FOR_SHARES)
+    state = balanced(trained.state, job.network, samples)
+    network.load_state_dict(state)
+    found = temperatures(network, crops, job.device)
     held_out = f"held out: half of the places of {check.about}"
     shifted = f"shifted, looked at to choose the epoch: {material.shifted.about}"
     metrics = (
@@ -259,11 +266,11 @@ def _finish(
     }
     card: NetworkCard | ChangeCard
     if job.recipe.task is Task.CHANGE:
-        card = write_card(shop.out, ChangeCard.model_validate(facts), trained.state)
+        card = write_card(shop.out, ChangeCard.model_validate(facts), state)
     else:
         heads = {head.name for head in job.network.heads}
         targets = {target: target.value for target in Target if target.value in heads}
-        card = write_card(shop.out, NetworkCard.model_validate(facts | {"targets": targets}), trained.state)
+        card = write_card(shop.out, NetworkCard.model_validate(facts | {"targets": targets}), state)
     log.info("card", id=card.id, epoch=trained.epoch, shifted_iou=round(trained.score, 4))
     return shop.out / f"{card.id}.yml"
 
