@@ -122,11 +122,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recipe", default="shifted", choices=["train", "heldout", "shifted"])
     parser.add_argument("--cards", type=Path, action="append", default=[], help="a further folder of cards")
+    parser.add_argument("--model", action="append", default=[], help="id of a card; all with weights if none")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cards = load_cards((shipped_cards(), *given.cards))
     settings = DetectionSettings()
-    weighted = [name for name, card in cards.items() if len(card.feeds) != 1]
+    weighted = given.model or [name for name, card in cards.items() if len(card.feeds) != 1]
     contestants = {"spectral": Models(cards=cards, settings=settings, device="cpu")}
     contestants |= {n: Models(cards=cards, settings=settings, named=n, device="cpu") for n in weighted}
     source, samples = simulated(given.recipe, given.seed + TEST_SEEDS), Samples()

@@ -110,6 +110,38 @@ class CalmPair:
     """Seen clearly at both dates, away from every loss cluster."""
 
 
+@dataclass(frozen=True)
+class LossPair:
+    """Two clear summer dates before and after the known losses."""
+
+    before: Look
+    after: Look
+    seen: Mask
+    """Seen clearly at both dates."""
+    lost: tuple[Mask, ...]
+    """The clusters of loss."""
+    near: Mask
+    """Within 30 m of a cluster."""
+    drop: Float32
+    """Fall of the summer median NDVI from 2016 to 2020."""
+
+
+def romania_losses(folder: Path, *, clear: float = 0.95) -> Iterator[LossPair]:
+    """Every clear date of July to September until 2016 with every one from 2019 on."""
+    _, looks = load(folder / "romania_s2")
+    drop = ndvi_drop(looks)
+    lost = clusters(drop)
+    near = _grown(np.any(lost, axis=0), disc(30.0))
+    inside = np.isfinite(drop)
+    weights = {look.name: look_weight(look, QualitySettings()) == 2 for look in looks}
+    summer = [look for look in looks if look.acquired.month in (7, 8, 9)]
+    good = [look for look in summer if weights[look.name][inside].mean() >= clear]
+    for before in (look for look in good if look.acquired.year <= 2016):
+        for after in (look for look in good if look.acquired.year >= 2019):
+            seen = weights[before.name] & weights[after.name] & inside
+            yield LossPair(before, after, seen, tuple(lost), near, drop)
+
+
 def romania_pairs(folder: Path, *, most_days: int = 60, clear: float = 0.95) -> Iterator[CalmPair]:
     """Every two neighbouring clear dates at most ``most_days`` apart."""
     _, looks = load(folder / "romania_s2")

@@ -18,17 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ranking import roc_auc
-from benchmarks.real_data import CalmPair, Tile, multiearth, points, romania_pairs, terramind
+from benchmarks.real_data import (
+    CalmPair,
+    LossPair,
+    Tile,
+    multiearth,
+    points,
+    romania_losses,
+    romania_pairs,
+    terramind,
+)
 from detector.cards import Card, ChangeCard
 from detector.models import load_cards, scores, shipped_cards
-from detector.oneoff import pair_scores
+from detector.oneoff import PairScores, pair_scores
 from detector.oneoff_models import Models
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
 from registry.models import IncidentKind, Target
+from tests.romania_skill import Look
 
 Float32 = NDArray[np.float32]
 Row = dict[str, Any]
+
+CALM_BOUND = 0.02
+"""Most of an unchanged forest that a pair of clear dates should flag."""
+HIT_SHARE = 0.3
+"""Least share of a cluster's pixels for it to be found."""
 
 
 def forest_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
@@ -72,23 +87,57 @@ def calm_rows(cards: Mapping[str, Card], pairs: Sequence[CalmPair], names: Seque
             shares = [_flagged(models, pair, kind) for pair in pairs]
             found = [share for share in shares if share is not None]
             if found:
+                over = sum(share > CALM_BOUND for share in found)
                 rows.append(
                     {"card": name or "by order", "kind": kind.value, "pairs": len(found)}
-                    | {"mean": float(np.mean(found)), "worst": float(np.max(found))}
+                    | {"mean": float(np.mean(found)), "worst": float(np.max(found)), "over": over}
                 )
     return rows
 
 
 def _flagged(models: Models, pair: CalmPair, kind: IncidentKind) -> float | None:
-    before, after = (
-        {name: np.where(pair.calm, band, np.nan).astype(np.float32) for name, band in look.bands.items()}
-        for look in (pair.before, pair.after)
+    found = _compared(models, pair.before, pair.after, pair.calm)
+    return None if found is None else float(found.flagged(kind)[pair.calm].mean())
+
+
+def _compared(models: Models, before: Look, after: Look, seen: NDArray[np.bool_]) -> PairScores | None:
+    """None where the models cannot read the bands."""
+    clear = (
+        {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in look.bands.items()}
+        for look in (before, after)
     )
     try:
-        found = pair_scores(before, after, models=models)
+        return pair_scores(*clear, models=models)
     except GroundwatchError:
         return None
-    return float(found.flagged(kind)[pair.calm].mean())
+
+
+def loss_rows(cards: Mapping[str, Card], pairs: Sequence[LossPair], names: Sequence[str]) -> list[Row]:
+    """How ``compare`` finds the losses of Romania over three to five years, mean over pairs of dates."""
+    rows = []
+    for name in names:
+        models = Models(cards=cards, settings=DetectionSettings(), named=name or None)
+        found = [row for pair in pairs if (row := _loss(models, pair)) is not None]
+        if found:
+            means = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+            rows.append({"card": name or "by order", "pairs": len(found)} | means)
+    return rows
+
+
+def _loss(models: Models, pair: LossPair) -> Row | None:
+    found = _compared(models, pair.before, pair.after, pair.seen)
+    if found is None:
+        return None
+    called = pair.seen & np.any([found.flagged(kind) for kind in IncidentKind], axis=0)
+    lost = np.any(pair.lost, axis=0) & pair.seen
+    hit = [called[cluster & pair.seen].mean() >= HIT_SHARE for cluster in pair.lost]
+    still = called & (pair.drop < 0.1)
+    return {
+        "pixels_found": float(called[lost].mean()),
+        "clusters_found": float(np.mean(hit)),
+        "called_elsewhere": float(called[pair.seen & ~pair.near].mean()),
+        "called_without_drop": float(still.sum() / max(1, called.sum())),
+    }
 
 
 def _score(card: Card, tile: Tile, target: Target) -> Float32 | None:
@@ -128,10 +177,12 @@ def main() -> None:
     tiles = [*terramind(given.data)]
     changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
     joint = [card.id for card in single if len(card.feeds) > 1]
+    named = ["", *joint, *changes]
     found = {
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
         "transformed": transformed_rows(single, tiles),
-        "calm": calm_rows(cards, list(romania_pairs(given.data)), ["", *joint, *changes]),
+        "calm": calm_rows(cards, list(romania_pairs(given.data)), named),
+        "losses": loss_rows(cards, list(romania_losses(given.data)), named),
     }
     for name, rows in found.items():
         print(f"\n## {name}\n\n{table(rows)}")

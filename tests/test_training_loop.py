@@ -606,7 +606,7 @@ def test_a_class_that_is_called_too_often_begins_later() -> None:
     logits = np.stack([np.zeros(codes.size), 3.0 * codes + noise + 0.5], axis=1).astype(np.float32)
     found = shifts(logits, codes)
     assert found[0] == 0.0
-    assert -3.0 <= found[1] <= -1.5  # the best cut between two equal spreads of 1 at .5 and 3.5, one rare
+    assert -2.0 <= found[1] <= -1.5  # the best cut between two equal spreads of 1 at .5 and 3.5, one rare
 
     def score(added: NDArray[np.float32]) -> float:
         return float(iou(confusion_of(codes, (logits + added).argmax(axis=1), 2))[1])
