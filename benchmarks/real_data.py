@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.transform import Affine
+from rasterio.warp import Resampling, reproject
 from scipy.ndimage import binary_dilation
 
 from benchmarks.chip_statistics import tile_reflectance
@@ -108,6 +110,31 @@ class CalmPair:
     after: Look
     calm: Mask
     """Seen clearly at both dates, away from every loss cluster."""
+
+
+def tree_cover(folder: Path, *, clear: float = 0.9, least: float = 50.0) -> Iterator[Tile]:
+    """Clear summer dates of Romania beside Copernicus tree-cover density of 2018: forest from ``least`` %."""
+    grid, looks = load(folder / "romania_s2")
+    cover = np.full((grid.height, grid.width), np.nan, np.float32)
+    with rasterio.open(folder / "nrt_romania_extra" / "tree_cover_density_2018_romania.tif") as source:
+        percent = np.where(source.read(1) <= 100, source.read(1), np.nan).astype(np.float32)
+        reproject(
+            percent,
+            cover,
+            src_transform=source.transform,
+            src_crs=source.crs,
+            src_nodata=np.nan,
+            dst_transform=Affine(*grid.geotransform),
+            dst_crs=grid.crs,
+            dst_nodata=np.nan,
+            resampling=Resampling.average,
+        )
+    known = np.isfinite(cover)
+    near = [look for look in looks if look.acquired.year in (2017, 2018, 2019)]
+    for look in (look for look in near if 6 <= look.acquired.month <= 9):
+        seen = (look_weight(look, QualitySettings()) == 2) & known
+        if seen.sum() >= clear * known.sum():
+            yield Tile(f"{_day(look)}", "Romania, mountain forest", look.bands, cover >= least, seen, "tcd")
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,16 @@ from benchmarks.real_data import (
     romania_losses,
     romania_pairs,
     terramind,
+    tree_cover,
 )
 from detector.cards import Card, ChangeCard
 from detector.models import load_cards, scores, shipped_cards
 from detector.oneoff import PairScores, pair_scores
 from detector.oneoff_models import Models
+from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
-from registry.models import IncidentKind, Target
+from registry.models import S1_BANDS, IncidentKind, Target
 from tests.romania_skill import Look
 
 Float32 = NDArray[np.float32]
@@ -62,6 +64,29 @@ def forest_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
                 {"tile": tile.name, "biome": tile.biome, "card": card.id, "f1": _f1(called, truth)}
                 | {"auc": roc_auc(logit[seen], truth), "called": float(called.mean())}
                 | {"true": float(truth.mean()), "false": float((called & ~truth).mean())}
+            )
+    return rows
+
+
+def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile]) -> list[Row]:
+    """Forest of single dates against a map that no model has seen, all dates together."""
+    rows = []
+    for card in cards:
+        called, truth, areas = [], [], []
+        for tile in dates:
+            logit = _score(card, tile, Target.FOREST)
+            if logit is None:
+                break
+            seen = tile.known & np.isfinite(logit)
+            called.append(logit[seen] > 0)
+            truth.append(tile.forest[seen])
+            areas.append(roc_auc(logit[seen], tile.forest[seen]))
+        if called:
+            said, true = np.concatenate(called), np.concatenate(truth)
+            balanced = 0.5 * float(said[true].mean() + (~said[~true]).mean())
+            rows.append(
+                {"card": card.id, "dates": len(called), "f1": _f1(said, true), "auc": float(np.mean(areas))}
+                | {"balanced": balanced, "true": float(true.mean()), "false": float((said & ~true).mean())}
             )
     return rows
 
@@ -144,13 +169,17 @@ def _score(card: Card, tile: Tile, target: Target) -> Float32 | None:
     if target not in card.feeds or (set(card.bands) - card.may_lack) - set(tile.bands):
         return None
     bands = {name: band for name, band in tile.bands.items() if name in card.bands}
-    return scores(card, bands, (target,), device="cpu")[target]
+    return scores(card, bands, (target,), device="cpu", offset_known=True)[target]
 
 
 def _f1(called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     hits = int((called & truth).sum())
     total = int(called.sum()) + int(truth.sum())
     return 2.0 * hits / total if total else 1.0
+
+
+def _radar_yardstick(card: Card) -> bool:
+    return isinstance(card, SpectralCard) and bool(set(card.bands) & set(S1_BANDS))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -173,13 +202,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cards = load_cards((shipped_cards(), *given.cards))
-    single = [card for card in cards.values() if card.feeds and "sar" not in card.id.split("-")[-1:]]
+    single = [card for card in cards.values() if card.feeds and not _radar_yardstick(card)]
     tiles = [*terramind(given.data)]
     changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
     joint = [card.id for card in single if len(card.feeds) > 1]
     named = ["", *joint, *changes]
     found = {
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
+        "tree cover": tree_cover_rows(single, [*tree_cover(given.data)]),
         "transformed": transformed_rows(single, tiles),
         "calm": calm_rows(cards, list(romania_pairs(given.data)), named),
         "losses": loss_rows(cards, list(romania_losses(given.data)), named),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
-from detector.images import Image, Scaling, check_plausible, check_source, in_decibel, physical_bands
+from detector.images import Image, Scaling, check_plausible, check_source, in_decibel, opened, physical_bands
 from detector.quality import cloud_mask
 from detector.windows import Bands, Numbers, Window
 from registry.errors import InputError
@@ -48,7 +48,7 @@ class ImageFile:
     def look(cls, path: Path, bands: Sequence[str], *, scaling: Scaling) -> Self:
         """Open, check and look over. Raises InputError with one line where it is not these bands."""
         try:
-            with rasterio.open(path) as source:
+            with opened(path) as source:
                 check_source(source, path, bands)
                 profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
                 every = max(1, -(-max(source.width, source.height) // OVERVIEW_PX))

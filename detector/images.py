@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import reproject, transform_geom
 from shapely.geometry import shape
 
@@ -83,7 +84,7 @@ def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Imag
     Raises InputError with one line where the file is not an image of these bands.
     """
     try:
-        with rasterio.open(path) as source:
+        with opened(path) as source:
             check_source(source, path, bands)
             if onto is None:
                 profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
@@ -98,6 +99,13 @@ def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Imag
             f"{path} cannot be read as an image: {_first_line(exc)}; give a complete GeoTIFF"
         ) from exc
     return _to_image(path, numbers, scaling, profile)
+
+
+def opened(path: Path) -> Any:
+    """The file, open; one that lies nowhere is refused later, in words of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
 
 
 def check_source(source: Any, path: Path, bands: Sequence[str]) -> None:

@@ -71,7 +71,7 @@ class HttpSettings(Value):
 class FileSettings(Value):
     """What `groundwatch segment` and `compare` use on files, beside detection.models."""
 
-    segment: tuple[Slug, ...] = ()
+    segment: tuple[Slug, ...] = ("mining-msi-sar", "mining-msi", "mining-rgbnir-swir", "mining-rgbnir")
     """Cards whose heads are mapped, best first; empty = the first for transformed ground that fits."""
     compare: tuple[Slug, ...] = ()
     """Cards of two dates, best first; empty = both dates are scored one by one."""

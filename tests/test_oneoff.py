@@ -179,6 +179,7 @@ def test_bad_images_get_one_line(tmp_path: Path, break_it: str, says: str) -> No
 
 def test_segment_maps_forest_and_mine(tmp_path: Path) -> None:
     stack = _write(tmp_path / "s.tif", _scene(MINE))
+    (tmp_path / "groundwatch.yml").write_text("files: { segment: [] }\n")  # spectral: a plain square will do
     command = [
         sys.executable,
         "-m",

@@ -171,9 +171,10 @@ def test_by_default_the_preferences_decide(tmp_path: Path, models: Models) -> No
         return run(path, Models(models.cards, detection, files, device="cpu"), tmp_path / "out").model
 
     first = DetectionSettings(models=ModelSettings(transformed=("shared",)))
-    assert chosen(FileSettings(), DetectionSettings()) == "spectral"
+    none = FileSettings(segment=())
+    assert chosen(none, DetectionSettings()) == "spectral"
     assert chosen(FileSettings(segment=("shared",)), DetectionSettings()) == "shared"
-    assert chosen(FileSettings(), first) == "shared"
+    assert chosen(none, first) == "shared"
     with pytest.raises(ConfigError, match="no-such"):
         chosen(FileSettings(segment=("no-such",)), DetectionSettings())
 
