@@ -483,7 +483,7 @@ def test_the_shipped_plan_says_what_it_needs() -> None:
         ("start: base, schedule: short, title: Mining components and forest from 12 optical bands }",
          "start: later, schedule: short }", "start is 'later'"),
         ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
-        ("crop: 128, learning_rate: 0.003, patience: 8", "crop: 120, patience: 8", "120"),
+        ("crop: 128, learning_rate: 0.003, patience: 18", "crop: 120, patience: 18", "120"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
