@@ -398,6 +398,36 @@ def test_chains_side_by_side_make_the_cards_of_one_after_the_other(tmp_path: Pat
     assert {path.name: path.read_bytes() for path in (tmp_path / "beside").glob("*.yml")} == written
 
 
+LONG_CHAINS = """
+import sys
+from pathlib import Path
+from tests.test_training_loop import *
+
+if __name__ == "__main__":
+    plan = small_plan(schedules={"s": Schedule(epochs=1000, steps=50, batch=4, crop=32, patience=1000)})
+    out = Path(sys.argv[1])
+    shop = Workshop(out, out / "cache", no_bar, processes=1, parallel=2)
+    origin = Origin(date(2026, 1, 2), "", "", simulated=True, data_licence="")
+    train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, origin)
+"""
+
+
+def test_chains_end_with_a_killed_training(tmp_path: Path) -> None:
+    (tmp_path / "chains.py").write_text(LONG_CHAINS)
+    logs = [tmp_path / "out" / "runs" / run / "log.csv" for run in ("base", "small-change")]
+    started = [sys.executable, str(tmp_path / "chains.py"), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    with subprocess.Popen(started, cwd=REPO, env=environment, stderr=subprocess.DEVNULL) as parent:
+        while parent.poll() is None and not all(log.is_file() for log in logs):
+            time.sleep(0.05)
+        os.kill(parent.pid, signal.SIGKILL)
+    assert all(log.is_file() for log in logs)
+    time.sleep(3.0)  # they look once a second
+    sizes = [log.stat().st_size for log in logs]
+    time.sleep(3.0)
+    assert [log.stat().st_size for log in logs] == sizes
+
+
 class Worlds:
     """Sources of a study over discs."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from detector.inputs import logarithm
 from detector.training.plan import Task
 from detector.training.sources import ChipSource
+from detector.training.workers import end_with
 from registry.chips import BIT, CHANNELS, COMPONENTS, UNKNOWN, Change, Chip, Component
 from registry.errors import InputError
 from registry.models import S1_BANDS, S2_BANDS
@@ -248,14 +247,7 @@ def _begin(source: ChipSource, folder: Path, task: Task, parent: int) -> None:
     # As many processes as cores, each with as many threads of BLAS, would only wait for each other.
     threadpool_limits(1)
     _WORK["work"] = (source, _arrays(folder, task, source.size, mode="r+"), task)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A killed parent can't end its workers; they do it themselves."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+    end_with(parent)
 
 
 def _make_group(indices: Sequence[int]) -> list[Entry]:

@@ -6,6 +6,7 @@ Each training leaves one result file, so a study that was cut off goes on, and m
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from detector.training.report import Row, mean_iou, write
 from detector.training.sources import ChipSource
 from detector.training.study_plan import Reading, StudyPlan, Variant
 from detector.training.train_set import Made, Origin, Workshop, measured, silent, train_run
+from detector.training.workers import end_with
 from registry.errors import InputError
 from registry.values import digest
 
@@ -195,7 +197,9 @@ def _carried_out(orders: Sequence[Order], parallel: int) -> Iterator[tuple[Order
     if parallel <= 1 or len(orders) <= 1:
         yield from ((order, carry_out(order)) for order in orders)
         return
-    pool = ProcessPoolExecutor(parallel, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        parallel, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)
+    )
     try:
         waiting = {pool.submit(carry_out, order): order for order in orders}
         for future in as_completed(waiting):

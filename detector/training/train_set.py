@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from detector.training.material import Bar, Material, Part, Sources, gather
 from detector.training.measure import predictions
 from detector.training.metrics import Sums, sums_of, total_of
 from detector.training.plan import Task, TrainingPlan, only
+from detector.training.workers import end_with
 from detector.weights import write_card
 from registry.log import configure, get_logger
 from registry.models import S1_BANDS, S2_BANDS, Sensor, Target
@@ -131,7 +133,9 @@ def _side_by_side(
     """Each chain in a process of its own, which finds the chips made; the bar counts runs."""
     alone = replace(shop, bar=silent, processes=1, parallel=1)
     made: dict[str, Made] = {}
-    pool = ProcessPoolExecutor(shop.parallel, mp_context=get_context("spawn"), initializer=_begin_process)
+    pool = ProcessPoolExecutor(
+        shop.parallel, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+    )
     try:
         with shop.bar(len(plan.runs), "trainings") as advance:
             waiting = [pool.submit(train_set, only(plan, chain), sources, alone, origin) for chain in chains]
@@ -144,7 +148,8 @@ def _side_by_side(
     return [made[name] for name in plan.runs]
 
 
-def _begin_process() -> None:
+def _begin(parent: int) -> None:
+    end_with(parent)
     configure()
     use_threads(1)
 
