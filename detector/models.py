@@ -88,8 +88,7 @@ def choose(
     target: Target | None = None,
     partner_age_days: float | None = None,
 ) -> Card:
-    """The first card of ``order`` that ``available`` bands can feed; one that must do without some of its
-    bands only where none has all.
+    """The first card of ``order`` that ``available`` bands can feed.
 
     ``partner_age_days`` is the age of the other sensor's bands; None = they are of the same moment.
     Raises ConfigError on an unknown id, an empty order or a card that does not score ``target``; Reject
@@ -103,9 +102,9 @@ def choose(
         if target is not None and target not in cards[name].feeds:
             raise ConfigError(f"model card {name!r} gives no score of {target.value}; name one that does")
     wanting = {name: _wanting(cards[name], available, partner_age_days) for name in order}
-    fitting = [cards[name] for name, reason in wanting.items() if not reason]
-    if fitting:
-        return next((card for card in fitting if set(card.bands) <= set(available)), fitting[0])
+    for name, reason in wanting.items():
+        if not reason:
+            return cards[name]
     reasons = "; ".join(f"{name} {reason}" for name, reason in wanting.items())
     raise Reject(f"no model fits the bands {sorted(available)}: {reasons}")
 

@@ -47,8 +47,15 @@ class Models:
         return tuple(target for target in wanted if target in self.cards[self.named].feeds)
 
     def mapper(self, bands: Collection[str]) -> SegmentCard | None:
-        """The card whose heads ``segment`` maps; None where a spectral model shall do it."""
-        found = self._first(self.files.segment or self.settings.models.transformed, bands)
+        """The card whose heads ``segment`` maps; None where a spectral model shall do it.
+
+        One that must do without some of its bands comes after those that have all of theirs.
+        """
+        order = self.files.segment or self.settings.models.transformed
+        found = self._first(order, bands)
+        if found is not None and self.named is None:
+            whole = (self.cards[name] for name in order if set(self.cards[name].bands) <= set(bands))
+            found = next(whole, found)
         return found if isinstance(found, SegmentCard) else None
 
     def change(self, bands: Collection[str]) -> ChangeCard | None:

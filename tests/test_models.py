@@ -24,7 +24,7 @@ from detector.models import (
 )
 from registry.detection import ModelSettings
 from registry.errors import ConfigError, Reject
-from registry.models import S1_BANDS, S2_BANDS, Sensor, Target
+from registry.models import S2_BANDS, Sensor, Target
 from registry.setting_models import FileSettings
 from tests.romania_skill import load
 
@@ -76,14 +76,6 @@ def test_every_card_that_settings_name_is_shipped_and_fits_its_use() -> None:
     files = FileSettings()
     assert all(isinstance(SHIPPED[name], SegmentCard) for name in files.segment)
     assert all(isinstance(SHIPPED[name], ChangeCard) for name in files.compare)
-
-
-def test_a_card_that_must_do_without_bands_comes_after_those_that_have_all() -> None:
-    order = ("mining-msi-sar", "mining-msi", "mining-rgbnir")
-    assert choose(SHIPPED, order, (*S2_BANDS, *S1_BANDS)).id == "mining-msi-sar"
-    assert choose(SHIPPED, order, S2_BANDS).id == "mining-msi"
-    assert choose(SHIPPED, order[:1], S2_BANDS).id == "mining-msi-sar"
-    assert choose(SHIPPED, order, ("B02", "B03", "B04", "B08")).id == "mining-rgbnir"
 
 
 @pytest.mark.parametrize("name", sorted(CARDS))

@@ -27,6 +27,7 @@ from groundwatch.cli import cli
 from groundwatch.console import Options
 from registry.detection import DetectionSettings, ModelSettings
 from registry.errors import ConfigError, InputError
+from registry.models import S1_BANDS, S2_BANDS
 from registry.setting_models import FileSettings
 from tests.small_networks import BANDS, HEADS, change_card, image, written
 
@@ -161,6 +162,22 @@ def test_the_offset_is_taken_when_it_is_given(tmp_path: Path, models: Models) ->
     other = segment(path, BANDS, out=tmp_path / "two", scaling=Scaling(1e-4, -0.1), models=models)
     for name, size in plain.hectares.items():
         assert other.hectares[name] == pytest.approx(size, abs=0.05)
+
+
+def test_a_card_that_must_do_without_bands_comes_after_those_that_have_all() -> None:
+    shipped = Models(load_cards([shipped_cards()]), DetectionSettings(), device="cpu")
+
+    def mapper(bands: tuple[str, ...]) -> str:
+        card = shipped.mapper(bands)
+        assert card is not None
+        return card.id
+
+    assert mapper((*S2_BANDS, *S1_BANDS)) == "mining-msi-sar"
+    assert mapper(S2_BANDS) == "mining-msi"
+    assert mapper(("B02", "B03", "B04", "B08", "B11", "B12")) == "mining-rgbnir-swir"
+    assert mapper(("B02", "B03", "B04", "B08")) == "mining-rgbnir"
+    only = Models(shipped.cards, shipped.settings, FileSettings(segment=("mining-msi-sar",)), device="cpu")
+    assert only.mapper(S2_BANDS) == shipped.cards["mining-msi-sar"]
 
 
 def test_by_default_the_preferences_decide(tmp_path: Path, models: Models) -> None:
