@@ -37,7 +37,7 @@ from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
 from registry.models import S1_BANDS, IncidentKind, Target
-from tests.romania_skill import Look
+from tests.romania_skill import Look, folded, ledger, load, measure, ndvi_drop, told
 
 Float32 = NDArray[np.float32]
 Row = dict[str, Any]
@@ -178,6 +178,22 @@ def _f1(called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return 2.0 * hits / total if total else 1.0
 
 
+def series_rows(cards: Sequence[Card], folder: Path) -> list[Row]:
+    """The 140 dates of Romania through the detector's evidence, with each card as its score of forest."""
+    _, looks = load(folder / "romania_s2")
+    drop, settings, rows = ndvi_drop(looks), DetectionSettings(), []
+    for card in cards:
+        if Target.FOREST in card.feeds and set(card.bands) - card.may_lack <= set(looks[0].bands):
+            passes = tuple(ledger(looks, card, Target.FOREST, settings))
+            *_, last = folded(passes, Target.FOREST, settings)
+            skill = measure(told(last), drop)
+            rows.append(
+                {"card": card.id, "clusters": skill.clusters, "hit": skill.hit, "pixels": skill.flagged}
+                | {"without_drop": skill.false_share}
+            )
+    return rows
+
+
 def _radar_yardstick(card: Card) -> bool:
     return isinstance(card, SpectralCard) and bool(set(card.bands) & set(S1_BANDS))
 
@@ -212,6 +228,7 @@ def main() -> None:
         "tree cover": tree_cover_rows(single, [*tree_cover(given.data)]),
         "transformed": transformed_rows(single, tiles),
         "calm": calm_rows(cards, list(romania_pairs(given.data)), named),
+        "series": series_rows(single, given.data),
         "losses": loss_rows(cards, list(romania_losses(given.data)), named),
     }
     for name, rows in found.items():

@@ -23,8 +23,8 @@ from scipy import ndimage
 from shapely.geometry import shape
 
 from detector.evidence import fold
-from detector.models import Card, score
-from detector.state import LedgerRow, State, quantise, source_name, start
+from detector.models import Card, scores
+from detector.state import LedgerRow, PixelStatus, State, quantise, source_name, start
 from registry.detection import DetectionSettings, QualitySettings
 from registry.grid import Grid, area_grid
 from registry.models import Sensor, Target
@@ -34,6 +34,8 @@ Mask = NDArray[np.bool_]
 
 ASSETS = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08", "nir08": "B8A", "swir16": "B11"}
 EIGHT = np.ones((3, 3), dtype=bool)
+SMALLEST_PX = 10
+"""The minimum mapping unit of 0.1 ha."""
 CLUSTER_PX = 15
 """0.15 ha."""
 YEARS = range(2017, 2021)
@@ -103,15 +105,18 @@ def look_weight(look: Look, settings: QualitySettings) -> NDArray[np.uint8]:
     return np.where(hidden, 0, np.where(weak, 1, 2)).astype(np.uint8)
 
 
-def ledger(looks: Sequence[Look], card: Card, settings: DetectionSettings) -> Iterator[LedgerRow]:
+def ledger(
+    looks: Sequence[Look], card: Card, target: Target, settings: DetectionSettings
+) -> Iterator[LedgerRow]:
     """The rows that a worker would write."""
     for look in looks:
+        found = scores(card, look.bands, (target,), device="cpu", offset_known=True)
         yield LedgerRow(
             name=look.name,
             acquired=look.acquired,
             sensor=Sensor.S2,
             source=source_name(Sensor.S2, card.id),
-            score=quantise(score(card, look.bands)),
+            score=quantise(found[target]),
             weight=look_weight(look, settings.quality),
         )
 
@@ -122,6 +127,17 @@ def folded(rows: Sequence[LedgerRow], target: Target, settings: DetectionSetting
     for row in rows:
         state = fold(state, row, target=target, settings=settings)
         yield state
+
+
+def told(state: State) -> Mask:
+    """Confirmed pixels and doubtful ones that touch them, in objects of the minimum mapping unit."""
+    confirmed = state.status == PixelStatus.CONFIRMED
+    likely = (state.status == PixelStatus.PROVISIONAL) & (state.log_odds > 0)
+    labels, count = ndimage.label(confirmed | likely)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = [one for one in np.unique(labels[confirmed]) if one and sizes[one] >= SMALLEST_PX]
+    mask: Mask = np.isin(labels, kept)
+    return mask
 
 
 def ndvi_drop(looks: Sequence[Look], before: int = 2016, after: int = 2020) -> Float32:

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from detector.models import choose, load_cards, shipped_cards
 from detector.state import PixelStatus, State
 from registry.detection import DetectionSettings
 from registry.models import Target
-from tests.romania_skill import Mask, folded, ledger, load, measure, ndvi_drop, never_lost
+from tests.romania_skill import Mask, folded, ledger, load, measure, ndvi_drop, never_lost, told
 
 SETTINGS = DetectionSettings()
-SMALLEST_PX = 10
-"""The minimum mapping unit of 0.1 ha."""
 
 
 class Result:
@@ -27,21 +24,15 @@ class Result:
         _, looks = load(folder)
         card = choose(cards, getattr(SETTINGS.models, target.value), looks[0].bands)
         self.card = card.id
-        rows = tuple(ledger(looks, card, SETTINGS))
+        rows = tuple(ledger(looks, card, target, SETTINGS))
         self.ever = np.zeros(rows[0].score.shape, dtype=bool)
         for state in folded(rows, target, SETTINGS):
             self.ever |= state.status == PixelStatus.CONFIRMED
         self.state: State = state
 
     def flagged(self) -> Mask:
-        """Confirmed pixels and doubtful ones that touch them, in objects of the minimum mapping unit."""
-        confirmed = self.state.status == PixelStatus.CONFIRMED
-        likely = (self.state.status == PixelStatus.PROVISIONAL) & (self.state.log_odds > 0)
-        labels, count = ndimage.label(confirmed | likely)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)
-        kept = [one for one in np.unique(labels[confirmed]) if one and sizes[one] >= SMALLEST_PX]
-        mask: Mask = np.isin(labels, kept)
-        return mask
+        """What would be told."""
+        return told(self.state)
 
 
 @pytest.fixture(scope="module")
