@@ -35,7 +35,8 @@ from detector.training.cache import Cache, Entry, decode, encode, fill
 from detector.training.cvat import LabelNames, read_export
 from detector.training.folder import list_chips, list_pairs, read_chip, read_pair, write_chip, write_pair
 from detector.training.labelling import label_chips
-from detector.training.plan import CHANGE_HEAD, Augmentation, Task, load_plan, only, shipped_plan
+from detector.training.plan import CHANGE_HEAD, Augmentation, Schedule, Task, load_plan, only, shipped_plan
+from detector.training.resident import Resident, bytes_of, resident
 from detector.training.sources import folder_source
 from detector.training.split import by_place, by_time
 from groundwatch.simulated import RealLand, simulated_three
@@ -143,6 +144,35 @@ def test_draws_are_named_by_their_seed(tmp_path: Path) -> None:
     a, b, c = (crops.draw(np.random.default_rng([1, step]), 4, 32) for step in (5, 5, 6))
     assert torch.equal(a.pixels, b.pixels)
     assert not torch.equal(a.pixels, c.pixels)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+@pytest.mark.parametrize("task", [Task.SEGMENT, Task.CHANGE])
+def test_crops_cut_on_the_device_are_those_of_the_cache(tmp_path: Path, task: Task, device: str) -> None:
+    cache = fill(Discs(7), tmp_path, task, 9)
+    heads = (CHANGE_HEAD,) if task is Task.CHANGE else (WATER,)
+    crops = Crops(cache, recipe(cache, *heads, task=task), (1, 2, 4, 5, 6, 8))
+    there = Resident.of(crops, torch.device(device))
+    for step in range(4):
+        a, b = (one.draw(np.random.default_rng(step), 5, 32, rich=0.5) for one in (crops, there))
+        b = b.to(torch.device("cpu"))
+        assert torch.equal(a.pixels, b.pixels)
+        assert a.targets.keys() == b.targets.keys()
+        assert all(torch.equal(a.targets[head], b.targets[head]) for head in a.targets)
+        assert torch.equal(a.medians, b.medians)
+        assert all(torch.equal(a.hidden[head], b.hidden[head]) for head in a.hidden)
+
+
+def test_chips_stay_where_the_network_computes_on_the_cpu(tmp_path: Path) -> None:
+    cache = fill(Discs(7), tmp_path, Task.SEGMENT, 4)
+    crops = Crops(cache, recipe(cache, WATER))
+    assert resident(crops, Schedule(epochs=100), torch.device("cpu")) is crops
+    assert bytes_of(crops) == sum(one.numel() * one.element_size() for one in _held(crops))
+
+
+def _held(crops: Crops) -> list[torch.Tensor]:
+    there = Resident.of(crops, torch.device("cpu"))
+    return [there.pixels, there.labels, there.rare]
 
 
 def test_labels_nobody_looked_for_are_hidden() -> None:
@@ -476,6 +506,13 @@ def test_the_shipped_plan_says_what_it_needs() -> None:
         only(plan, ["nothing"])
 
 
+def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
+    small, large = load_plan(shipped_plan()), load_plan(shipped_plan("large"))
+    assert (small.heads, small.band_sets, small.runs) == (large.heads, large.band_sets, large.runs)
+    assert large.data.chips > small.data.chips
+    assert large.schedules["long"].total > small.schedules["long"].total
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -483,7 +520,7 @@ def test_the_shipped_plan_says_what_it_needs() -> None:
         ("start: base, schedule: short, title: Mining components and forest from 12 optical bands }",
          "start: later, schedule: short }", "start is 'later'"),
         ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
-        ("crop: 128, learning_rate: 0.003, patience: 18", "crop: 120, patience: 18", "120"),
+        ("crop: 128, learning_rate: 0.004, patience: 6", "crop: 120, patience: 6", "120"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -28,7 +28,7 @@ from detector.models import load_cards
 from detector.network import build
 from detector.plans import Head, Plan
 from detector.training.balance import balanced, shifts
-from detector.training.batches import Crops, Recipe, _places, fit_normalisation
+from detector.training.batches import Crops, Recipe, fit_normalisation, places
 from detector.training.cache import fill
 from detector.training.calibrate import best_temperature
 from detector.training.events import event_codes
@@ -60,7 +60,7 @@ from detector.training.plan import (
 )
 from detector.training.study import Bench, run_study
 from detector.training.study_plan import Reading, Study, StudyPlan, Variant
-from detector.training.train_set import Origin, Workshop, chains_of, train_set, use_threads
+from detector.training.train_set import Origin, Workshop, train_set, use_threads
 from groundwatch.cli import cli
 from groundwatch.console import Options
 from registry.chips import CHANNELS, Change, Component
@@ -380,7 +380,6 @@ def test_a_plan_becomes_cards_that_load_and_score(tmp_path: Path) -> None:
 
 def test_chains_side_by_side_make_the_cards_of_one_after_the_other(tmp_path: Path) -> None:
     plan = small_plan()
-    assert chains_of(plan) == [("base", "small-rgbnir", "small-sar"), ("small-change",)]
     origin = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
     sources = Three(Discs(1), Discs(2), Discs(3))
     threads = torch.get_num_threads()
@@ -617,6 +616,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, simulated
     [
         (("train", "--out", "x", "--labels", __file__), "--labels needs --chips"),
         (("train", "--out", "x", "--runs", "nothing"), "'nothing' is not in the plan"),
+        (("train", "--out", "x", "--plan", "nothing"), "'nothing' is neither a file nor one that ships"),
         (("evaluate", "--out", "x", "--model", "nothing"), "'nothing' does not exist"),
         (("evaluate", "--out", "x", "--model", "forest-spectral-rgbnir", "--data", "sim:mars"), "'mars'"),
         (
@@ -677,7 +677,7 @@ def test_shifts_become_the_heads_own_bias(separate: bool) -> None:
 
 
 def test_rich_crops_lie_evenly_in_a_batch() -> None:
-    assert [_places(n, 0.5) for n in range(4)] == [1, 4, 1, 4]
-    assert [_places(n, 0.25) for n in range(8)] == [1, 1, 1, 4, 1, 1, 1, 4]
-    assert {_places(n, 0.0) for n in range(8)} == {1}
-    assert {_places(n, 1.0) for n in range(8)} == {4}
+    assert [places(n, 0.5) for n in range(4)] == [1, 4, 1, 4]
+    assert [places(n, 0.25) for n in range(8)] == [1, 1, 1, 4, 1, 1, 1, 4]
+    assert {places(n, 0.0) for n in range(8)} == {1}
+    assert {places(n, 1.0) for n in range(8)} == {4}

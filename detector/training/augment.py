@@ -1,7 +1,7 @@
 """What crops go through before a network sees them: other sensors' days, gains, haze, missing bands.
 
-Values are reflectance and dB with NaN for no data, (n, dates, 14, s, s). Small numbers are drawn on the CPU,
-so that every device draws the same.
+Values are reflectance and dB with NaN for no data, (n, dates, 14, s, s). Small numbers are drawn on the CPU
+and decided by there, so that nothing waits for a GPU; noise of every pixel is drawn on the device.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _normal(values: Tensor, *shape: int, generator: torch.Generator) -> Tensor:
 
 
 def _chosen(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """(n, dates, 1, 1, 1) bool."""
+    """(n, dates, 1, 1, 1) bool, on the CPU."""
     n, dates = values.shape[:2]
-    return (torch.rand(n, dates, 1, 1, 1, generator=generator) < share).to(values.device)
+    return torch.rand(n, dates, 1, 1, 1, generator=generator) < share
 
 
 def _gains(values: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
@@ -78,32 +78,39 @@ def _veil(values: Tensor, settings: Augmentation, generator: torch.Generator) ->
     depth = torch.rand(values.shape[0], values.shape[1], 1, 1, 1, generator=generator).to(values.device)
     if not bool(chosen.any()):
         return values
-    opacity = settings.haze_depth * depth * field * chosen
+    opacity = settings.haze_depth * depth * field * chosen.to(values.device)
     per_band = opacity * torch.tensor(HAZE, device=values.device)[:, None, None]
     optical = values[:, :, :OPTICAL] * (1.0 - per_band) + HAZE_BRIGHT * per_band
     return torch.cat([optical, values[:, :, OPTICAL:]], dim=2)
 
 
 def _partner(values: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-    draw = torch.rand(values.shape[0], values.shape[1], 1, 1, 1, generator=generator).to(values.device)
+    draw = torch.rand(values.shape[0], values.shape[1], 1, 1, 1, generator=generator)
     absent = draw < settings.absent_partner
     stale = (draw >= settings.absent_partner) & (draw < settings.absent_partner + settings.stale_partner)
     return with_partner(values, absent=absent, stale=stale, generator=generator)
 
 
 def with_partner(values: Tensor, *, absent: Tensor, stale: Tensor, generator: torch.Generator) -> Tensor:
-    """Radar taken away or made another day's, where the (n, dates, 1, 1, 1) masks say so."""
+    """Radar taken away or made another day's, where the (n, dates, 1, 1, 1) masks on the CPU say so."""
     radar = values[:, :, OPTICAL:]
     if bool(stale.any()):
         drift = DRIFT_DB * _smooth(radar, 2, generator, cells=max(2, values.shape[-1] // 16))
-        noise = functional.avg_pool2d(
-            torch.randn(radar.shape, generator=generator).flatten(0, 1), 3, stride=1, padding=1
-        ).reshape(radar.shape)
+        noise = functional.avg_pool2d(_noise(radar, generator).flatten(0, 1), 3, stride=1, padding=1)
         # A mean over 3 x 3 has a third of the spread.
-        other = radar + drift + 3.0 * SPECKLE_DB * noise.to(values.device)
-        radar = torch.where(stale, other, radar)
-    radar = torch.where(absent, torch.nan, radar)
+        other = radar + drift + 3.0 * SPECKLE_DB * noise.reshape(radar.shape)
+        radar = torch.where(stale.to(values.device), other, radar)
+    radar = torch.where(absent.to(values.device), torch.nan, radar)
     return torch.cat([values[:, :, :OPTICAL], radar], dim=2)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape and on the device of another tensor."""
+    if like.device.type == "cpu":
+        return torch.randn(like.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    own = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=own, device=like.device)
 
 
 def _cut_down(
@@ -120,7 +127,7 @@ def _cut_down(
 
 def _missing_band(values: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     n, dates = values.shape[:2]
-    chosen = _chosen(values, settings.missing_band, generator)
+    chosen = _chosen(values, settings.missing_band, generator).to(values.device)
     which = torch.randint(len(CHANNELS), (n, dates), generator=generator)
     lost = functional.one_hot(which, len(CHANNELS)).bool().to(values.device)
     return torch.where(chosen & lost[..., None, None], torch.nan, values)

@@ -57,7 +57,9 @@ class Batch:
     targets: Mapping[str, Tensor]
     """Per head (n, s, s) uint8 class codes; 255 = teaches nothing."""
     hidden: Mapping[str, Tensor]
-    """Per head (n, classes) bool: classes nobody looked for, so that background may be one of them."""
+    """Per head (n, classes) bool: classes nobody looked for, so that background may be one of them.
+    Always on the CPU: what is decided by it must not wait for a GPU.
+    """
     medians: Tensor
     """(n, dates, 14) median logarithm of each whole chip; NaN = no data."""
 
@@ -66,7 +68,7 @@ class Batch:
         background is none.
         """
         codes = self.targets[head]
-        unsure = self.hidden[head].any(dim=1)[:, None, None] & (codes == 0)
+        unsure = self.hidden[head].any(dim=1).to(codes.device)[:, None, None] & (codes == 0)
         return torch.where(unsure, IGNORED, codes)
 
     def to(self, device: torch.device) -> Batch:
@@ -74,9 +76,21 @@ class Batch:
         return Batch(
             self.pixels.to(device, non_blocking=True),
             {name: one.to(device, non_blocking=True) for name, one in self.targets.items()},
-            {name: one.to(device, non_blocking=True) for name, one in self.hidden.items()},
+            self.hidden,
             self.medians.to(device, non_blocking=True),
         )
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Which crops a batch is made of."""
+
+    numbers: NDArray[np.int64]
+    """(n,) of the chips."""
+    corners: NDArray[np.int64]
+    """(n, PLACES, 2) top and left of the places that a rich crop is chosen among; others are the first."""
+    turns: NDArray[np.int64]
+    """(n,) symmetries of the square."""
 
 
 PLACES = 4
@@ -92,7 +106,7 @@ class Crops:
         self.cache = cache
         self.recipe = recipe
         self.numbers = tuple(range(len(cache.entries)) if numbers is None else numbers)
-        self._tables = {head.name: code_table(head) for head in recipe.heads if head != CHANGE_HEAD}
+        self.tables = {head.name: code_table(head) for head in recipe.heads if head != CHANGE_HEAD}
         self._hidden = {
             head.name: np.stack([hidden_classes(head, entry) for entry in cache.entries])
             for head in recipe.heads
@@ -107,28 +121,36 @@ class Crops:
 
     def draw(self, rng: np.random.Generator, batch: int, crop: int, *, rich: float = 0.5) -> Batch:
         """Random crops, turned and mirrored; a share of them the richest of several in what is rare."""
-        picked = rng.choice(self.numbers, size=batch, replace=len(self.numbers) < batch)
-        room = self.cache.size - crop
-        if room < 0:
-            raise ValueError(f"crops of {crop} px do not fit chips of {self.cache.size} px")
-        corners = rng.integers(0, room + 1, size=(batch, PLACES, 2))
-        turns = rng.integers(0, 8, size=batch)
+        picks = self.picks(rng, batch, crop)
+        each = zip(picks.numbers, picks.corners, picks.turns, strict=True)
         return self._gather(
             [
-                (int(n), self._richest(int(n), at[: _places(number, rich)], crop), int(turn))
-                for number, (n, at, turn) in enumerate(zip(picked, corners, turns, strict=True))
+                (int(n), self._richest(int(n), at[: places(number, rich)], crop), int(turn))
+                for number, (n, at, turn) in enumerate(each)
             ],
             crop,
         )
 
+    def picks(self, rng: np.random.Generator, batch: int, crop: int) -> Picks:
+        """What chance decides of a batch."""
+        room = self.cache.size - crop
+        if room < 0:
+            raise ValueError(f"crops of {crop} px do not fit chips of {self.cache.size} px")
+        return Picks(
+            numbers=rng.choice(self.numbers, size=batch, replace=len(self.numbers) < batch),
+            corners=rng.integers(0, room + 1, size=(batch, PLACES, 2)),
+            turns=rng.integers(0, 8, size=batch),
+        )
+
     def _richest(self, number: int, corners: NDArray[np.int64], crop: int) -> tuple[int, int]:
         """The corner whose crop shows most of what is rare."""
-        rare = self._rare(number)
+        rare = self.rare(number)
         counts = [int(rare[top : top + crop, left : left + crop].sum()) for top, left in corners]
         top, left = corners[int(np.argmax(counts))]
         return int(top), int(left)
 
-    def _rare(self, number: int) -> NDArray[np.bool_]:
+    def rare(self, number: int) -> NDArray[np.bool_]:
+        """(size, size) True where a chip shows what is rare."""
         if self.recipe.task is Task.CHANGE and self.cache.change is not None:
             changed: NDArray[np.bool_] = np.isin(self.cache.change[number], RARE_CHANGES)
             return changed
@@ -149,26 +171,29 @@ class Crops:
             labels.append(turned(self.cache.labels[number, -1][window], turn))
             if self.cache.change is not None:
                 change.append(turned(self.cache.change[number][window], turn))
-        numbers = [number for number, _, _ in jobs]
+        numbers = np.array([number for number, _, _ in jobs])
         stacked = np.stack(pixels).view(np.int16)
         stacked = stacked.reshape(len(jobs), -1, len(CHANNELS), crop, crop)
-        medians = self._medians[numbers]
         if self.recipe.task is Task.SEGMENT:
             # Pairs serve too: their later date is segmented, the earlier one is its history.
             stacked = stacked[:, -1:]
         bits = np.stack(labels)
-        targets = {name: torch.from_numpy(table[bits]) for name, table in self._tables.items()}
+        targets = {name: torch.from_numpy(table[bits]) for name, table in self.tables.items()}
         if CHANGE_HEAD in self.recipe.heads:
             targets[CHANGE_HEAD.name] = torch.from_numpy(np.stack(change))
+        return self.batch(torch.from_numpy(stacked), targets, numbers)
+
+    def batch(self, pixels: Tensor, targets: Mapping[str, Tensor], numbers: NDArray[np.int64]) -> Batch:
+        """Pixels and targets with what else is known of the chips of these numbers, on the same device."""
         return Batch(
-            pixels=torch.from_numpy(stacked),
+            pixels=pixels,
             targets=targets,
             hidden={name: torch.from_numpy(table[numbers]) for name, table in self._hidden.items()},
-            medians=torch.from_numpy(medians),
+            medians=torch.from_numpy(self._medians[numbers]).to(pixels.device, non_blocking=True),
         )
 
 
-def _places(number: int, rich: float) -> int:
+def places(number: int, rich: float) -> int:
     """How many places crop ``number`` of a batch is chosen among; rich ones lie evenly between the others."""
     return PLACES if int((number + 1) * rich) > int(number * rich) else 1
 

@@ -15,6 +15,8 @@ from torch.nn import functional
 from detector.training.batches import IGNORED, Batch
 from detector.training.plan import Loss
 
+LEAST = 1e-6
+"""Weight of all pixels at least, so that none at all is no loss."""
 NOTHING = -1e4
 """Logit of a class that is left out; finite, so that its gradient is 0 and not NaN."""
 
@@ -31,14 +33,17 @@ def total_loss(
 
 
 def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, settings: Loss) -> Tensor:
-    """Of (n, classes, h, w) logits and (n, h, w) codes; 0 where no pixel teaches."""
+    """Of (n, classes, h, w) logits and (n, h, w) codes; 0 where no pixel teaches. ``hidden``: on the CPU."""
     if bool(hidden.any()):
+        hidden = hidden.to(logits.device)
         logits = merged(logits, hidden)
         codes = known_codes(codes, hidden)
     seen = codes != IGNORED
-    if not bool(seen.any()):
-        return logits.sum() * 0.0
-    entropy = functional.cross_entropy(logits, codes, weight=weights, ignore_index=IGNORED)
+    # Sums, not a mean that is NaN where no pixel teaches: to ask for that would be to wait for a GPU.
+    total = (weights[codes.clamp(max=logits.shape[1] - 1)] * seen).sum().clamp(min=LEAST)
+    entropy = (
+        functional.cross_entropy(logits, codes, weight=weights, ignore_index=IGNORED, reduction="sum") / total
+    )
     if settings.dice == 0.0:
         return entropy
     return entropy + settings.dice * soft_dice(logits, codes, seen)
@@ -71,6 +76,5 @@ def soft_dice(logits: Tensor, codes: Tensor, seen: Tensor) -> Tensor:
     shared = (chances * truth).sum(dim=(0, 2, 3))
     both = chances.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
     present = truth.sum(dim=(0, 2, 3)) > 0
-    if not bool(present.any()):
-        return logits.sum() * 0.0
-    return 1.0 - (2.0 * shared[present] / both[present].clamp(min=1.0)).mean()
+    missed = (1.0 - 2.0 * shared / both.clamp(min=1.0)) * present
+    return missed.sum() / present.sum().clamp(min=1)

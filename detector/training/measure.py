@@ -55,8 +55,8 @@ def predictions(
             shape = (values.shape[0], values.shape[1], 1, 1, 1)
             values = with_partner(
                 values,
-                absent=torch.full(shape, partner.absent, device=device),
-                stale=torch.full(shape, partner.stale, device=device),
+                absent=torch.full(shape, partner.absent),
+                stale=torch.full(shape, partner.stale),
                 generator=generator,
             )
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

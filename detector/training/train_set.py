@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -62,7 +62,9 @@ class Workshop:
     processes: int = 2
     """Processes that make chips."""
     parallel: int = 1
-    """Chains of runs trained at the same time, each in a process of one thread."""
+    """Runs trained at the same time, each in a process of its own."""
+    threads: int = 1
+    """Threads of each of these processes."""
 
 
 @dataclass(frozen=True)
@@ -98,60 +100,69 @@ def use_threads(count: int) -> None:
 def train_set(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Origin) -> list[Made]:
     """Train every run of a plan, in order; what an earlier call finished is taken as it is.
 
-    With ``shop.parallel`` above 1, chains of runs that share no start are trained side by side.
+    With ``shop.parallel`` above 1, runs whose starts are trained are trained side by side.
     """
-    materials = {
-        task: gather(sources, plan.data, task, shop.cache, processes=shop.processes, bar=shop.bar)
-        for task in dict.fromkeys(run.task for run in plan.runs.values())
-    }
-    chains = chains_of(plan)
-    if shop.parallel > 1 and len(chains) > 1:
-        return _side_by_side(plan, chains, sources, shop, origin)
+    if shop.parallel > 1 and len(plan.runs) > 1:
+        return _side_by_side(plan, sources, shop, origin)
+    materials = {task: _gathered(plan, task, sources, shop) for task in _tasks(plan)}
     made: dict[str, Made] = {}
     for name in plan.runs:
         made[name] = train_run(plan, name, materials[plan.runs[name].task], shop, origin, made)
     return list(made.values())
 
 
-def chains_of(plan: TrainingPlan) -> list[tuple[str, ...]]:
-    """Runs by the run that all of them go back to, in the order of the plan."""
-    chains: dict[str, list[str]] = {}
-    root: dict[str, str] = {}
-    for name, run in plan.runs.items():
-        root[name] = root[run.start] if run.start else name
-        chains.setdefault(root[name], []).append(name)
-    return [tuple(names) for names in chains.values()]
+def _tasks(plan: TrainingPlan) -> list[Task]:
+    return list(dict.fromkeys(run.task for run in plan.runs.values()))
 
 
-def _side_by_side(
-    plan: TrainingPlan,
-    chains: Iterable[tuple[str, ...]],
-    sources: Sources,
-    shop: Workshop,
-    origin: Origin,
-) -> list[Made]:
-    """Each chain in a process of its own, which finds the chips made; the bar counts runs."""
+def _gathered(plan: TrainingPlan, task: Task, sources: Sources, shop: Workshop) -> Material:
+    return gather(sources, plan.data, task, shop.cache, processes=shop.processes, bar=shop.bar)
+
+
+def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Origin) -> list[Made]:
+    """Each run in a process of its own, as soon as its chips are made and its start is trained."""
     alone = replace(shop, bar=silent, processes=1, parallel=1)
     made: dict[str, Made] = {}
+    going: dict[Future[Made], str] = {}
     pool = ProcessPoolExecutor(
-        shop.parallel, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+        shop.parallel,
+        mp_context=get_context("spawn"),
+        initializer=_begin,
+        initargs=(os.getpid(), shop.threads),
     )
+
+    def begin(names: Iterable[str]) -> None:
+        going.update({pool.submit(_train_last, plan, name, sources, alone, origin): name for name in names})
+
     try:
+        for task in _tasks(plan):
+            _gathered(plan, task, sources, shop)
+            begin(name for name, run in plan.runs.items() if run.task is task and run.start is None)
         with shop.bar(len(plan.runs), "trainings") as advance:
-            waiting = [pool.submit(train_set, only(plan, chain), sources, alone, origin) for chain in chains]
-            for future in as_completed(waiting):
-                finished = future.result()
-                made |= {one.name: one for one in finished}
-                advance(len(finished))
+            while going:
+                future = next(as_completed(going))
+                name = going.pop(future)
+                made[name] = future.result()
+                advance(1)
+                begin(follower for follower, run in plan.runs.items() if run.start == name)
     finally:
         pool.shutdown(cancel_futures=True)
     return [made[name] for name in plan.runs]
 
 
-def _begin(parent: int) -> None:
+def _train_last(plan: TrainingPlan, name: str, sources: Sources, shop: Workshop, origin: Origin) -> Made:
+    """A run whose chips are made and whose start is trained, so that both are found."""
+    material = _gathered(plan, plan.runs[name].task, sources, shop)
+    made: dict[str, Made] = {}
+    for step in only(plan, [name]).runs:
+        made[step] = train_run(plan, step, material, shop, origin, made, card=step == name)
+    return made[name]
+
+
+def _begin(parent: int, threads: int) -> None:
     end_with(parent)
     configure()
-    use_threads(1)
+    use_threads(threads)
 
 
 @contextmanager
@@ -167,8 +178,13 @@ def train_run(
     shop: Workshop,
     origin: Origin,
     made: Mapping[str, Made],
+    *,
+    card: bool = True,
 ) -> Made:
-    """Train, calibrate and measure one run; ``made`` holds those it may start from."""
+    """Train, calibrate and measure one run; ``made`` holds those it may start from.
+
+    With ``card`` false the card is left to somebody else.
+    """
     run = plan.runs[name]
     recipe = recipe_of(plan, name, _normalisation(plan, name, material, origin, made))
     job = Job(
@@ -190,8 +206,8 @@ def train_run(
     )
     with shop.bar(job.schedule.total, name) as advance:
         trained = train(job, progress=lambda steps, _: advance(steps))
-    card = _finish(plan, name, job, trained, material, shop, origin) if run.card else None
-    return Made(name, trained, recipe, card)
+    written = _finish(plan, name, job, trained, material, shop, origin) if run.card and card else None
+    return Made(name, trained, recipe, written)
 
 
 def _normalisation(

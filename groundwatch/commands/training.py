@@ -27,6 +27,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 SHOWN_FACTS = ("climate", "mine_type", "material", "look_alike", "sky")
 DEVICES = click.Choice(["auto", "cpu", "cuda"])
+RUNS_ON_A_GPU = 8
+"""Runs trained side by side on one GPU at most: each keeps a copy of the framework in its memory."""
 
 
 @contextmanager
@@ -56,7 +58,8 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(cls=Command)
 @_out("Folder for cards, weights, checkpoints and logs.")
-@click.option("--plan", "plan_file", type=FILE, help="Training plan (default: the one that ships).")
+@click.option("--plan", "plan_name", default="default", show_default=True,
+              help="Training plan: a file, or one that ships: default, large (for a GPU).")  # fmt: skip
 @click.option("--runs", help="Only these runs of the plan, separated by commas, and what they start from.")
 @click.option("--seed", type=int, help="Seed of chips, weights and crops (default: the plan's).")
 @click.option("--chips", type=FOLDER, help="Learn from the chips of this folder instead of simulated ones.")
@@ -68,14 +71,14 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--backdrops", type=FOLDER,
               help="Chips of real land without mines: half of the simulated ones lie on it.")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(1),
-              help="Chains of runs trained side by side, with one thread each (default: 1 on a GPU or where "
-              "--threads is given, else the number of cores).")  # fmt: skip
+              help="Runs trained side by side, each with its share of the cores (default: 1 where --threads "
+              "is given, else the number of cores, on a GPU at most 8).")  # fmt: skip
 @_machine
 @pass_options
 def train(
     options: Options,
     out: Path,
-    plan_file: Path | None,
+    plan_name: str,
     runs: str | None,
     seed: int | None,
     chips: Path | None,
@@ -104,10 +107,12 @@ def train(
         raise click.UsageError("--labels needs --chips, the folder whose pictures were labelled")
     if backdrops and chips:
         raise click.UsageError("--backdrops are for simulated mines; leave it out with --chips")
-    plan = _plan(plan_file, runs, seed)
+    plan = _plan(plan_name, runs, seed)
     shop = _workshop(out, cache, device, threads, processes)
-    one_by_one = threads is not None or shop.device.type == "cuda"
-    shop = replace(shop, parallel=parallel or (1 if one_by_one else os.cpu_count() or 1))
+    cores = os.cpu_count() or 1
+    side_by_side = min(cores, RUNS_ON_A_GPU) if shop.device.type == "cuda" else cores
+    parallel = parallel or (1 if threads else side_by_side)
+    shop = replace(shop, parallel=parallel, threads=threads or max(1, cores // parallel))
     if chips is None:
         land = RealLand(backdrops) if backdrops else None
         origin = _origin(simulated=True)
@@ -166,10 +171,14 @@ def _retrain(
     return train_set(cut.plan, One(source, validate_from), shop, origin)
 
 
-def _plan(file: Path | None, runs: str | None, seed: int | None) -> TrainingPlan:
+def _plan(name: str, runs: str | None, seed: int | None) -> TrainingPlan:
     from detector.training.plan import load_plan, only, shipped_plan
+    from registry.errors import NotFound
 
-    plan = load_plan(file or shipped_plan())
+    file = Path(name) if Path(name).is_file() else shipped_plan(name)
+    if not file.is_file():
+        raise NotFound(f"training plan {name!r} is neither a file nor one that ships; use default or large")
+    plan = load_plan(file)
     if seed is not None:
         data = plan.data.model_copy(update={"seed": seed})
         plan = plan.model_copy(update={"seed": seed, "data": data})
