@@ -520,7 +520,7 @@ def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
         ("start: base, schedule: short, title: Mining components and forest from 12 optical bands }",
          "start: later, schedule: short }", "start is 'later'"),
         ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
-        ("crop: 128, learning_rate: 0.004, patience: 6", "crop: 120, patience: 6", "120"),
+        ("crop: 128, learning_rate: 0.003, patience: 18", "crop: 120, patience: 18", "120"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
