@@ -97,7 +97,13 @@ class Cluster:
     def ensure_topics(self) -> None:
         """Make the topics that are missing. Raises ConfigError where their partitions don't match."""
         with translated(self.servers):
-            admin = KafkaAdminClient(bootstrap_servers=self.servers.split(","), **self.settings.connection())
+            timeout_ms = round(self.settings.timeout_s * 1000)
+            admin = KafkaAdminClient(
+                bootstrap_servers=self.servers.split(","),
+                request_timeout_ms=timeout_ms,
+                bootstrap_timeout_ms=timeout_ms,
+                **self.settings.connection(),
+            )
             try:
                 known = set(admin.list_topics())
                 for name, options in self._wanted().items():
