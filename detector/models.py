@@ -17,7 +17,7 @@ from detector.spectral import SpectralCard, spectral_score
 from detector.units import check_units
 from registry.errors import ConfigError, Reject
 from registry.models import Target
-from registry.settings import load_document
+from registry.settings import load_read
 from registry.yaml_lines import read_document
 
 __all__ = [
@@ -76,7 +76,7 @@ def _load_card(path: Path) -> Card:
         raise ConfigError(
             f"{document.origin(('kind',))}: kind {kind!r} is not known; use one of {sorted(KINDS)}"
         )
-    card = load_document(path, KINDS[kind])
+    card = load_read(document, KINDS[kind])
     return card.at(path.parent) if isinstance(card, WeightedCard) else card
 
 

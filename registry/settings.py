@@ -49,6 +49,7 @@ __all__ = [
     "Settings",
     "WorkSettings",
     "load_document",
+    "load_read",
     "load_settings",
     "settings_schema",
     "write_starter",
@@ -101,8 +102,12 @@ def load_document(path: Path, model: type[Model], *, environ: Mapping[str, str] 
 
     Raises ConfigError as ``load_settings`` does.
     """
-    document = _expanded(read_document(path), os.environ if environ is None else environ)
-    return _validated(document, model)
+    return load_read(read_document(path), model, environ=environ)
+
+
+def load_read(document: Document, model: type[Model], *, environ: Mapping[str, str] | None = None) -> Model:
+    """The same of a file that was read already. Raises ConfigError as ``load_settings`` does."""
+    return _validated(_expanded(document, os.environ if environ is None else environ), model)
 
 
 def _validated(document: Document, model: type[Model]) -> Model:
