@@ -9,7 +9,7 @@ demo: $(STAMP)-demo  ## a simulated mining district, end to end, offline
 	$(BIN)/groundwatch demo --out demo-out
 
 test: $(STAMP)-test  ## all tests, on real services and real data where they are at hand
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)-lint  ## ruff and mypy strict
 	$(BIN)/ruff check .
@@ -17,7 +17,7 @@ lint: $(STAMP)-lint  ## ruff and mypy strict
 	$(BIN)/mypy
 
 crash: $(STAMP)-test  ## a fleet under fire beside one process in peace: the same results, nothing lost
-	$(BIN)/python -m tests.fleet
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fleet
 
 fuzz: $(STAMP)-test  ## 100,000 damaged events, STAC items, YAML and permit files: clean errors only
 	$(BIN)/python -m tests.fuzz

@@ -1,19 +1,15 @@
-"""Run the program, but die by SIGKILL before or after the n-th call of one function.
-
-usage: crash_child.py MODULE:QUALNAME before|after N -- ARGUMENTS
-"""
+"""Die by SIGKILL before or after the n-th call of one function."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import signal
-import sys
 from typing import Any
 
 
 def arm(target: str, when: str, nth: int) -> None:
-    """Wrap the function where it is looked up."""
+    """Wrap the function MODULE:QUALNAME where it is looked up; ``when`` is before or after its nth call."""
     module_name, _, qualname = target.partition(":")
     owner: Any = importlib.import_module(module_name)
     *path, name = qualname.split(".")
@@ -32,10 +28,3 @@ def arm(target: str, when: str, nth: int) -> None:
         return result
 
     setattr(owner, name, deadly)
-
-
-if __name__ == "__main__":
-    arm(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    from groundwatch.cli import main
-
-    main(sys.argv[5:])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.services import web
+from groundwatch.wiring import App
+from registry.settings import load_settings
+from tests.services import program, web
 
 AREA = {
     "type": "FeatureCollection",
@@ -80,19 +83,22 @@ class Home:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `groundwatch ARGUMENTS` there."""
-        done = subprocess.run(
-            [sys.executable, "-m", "groundwatch", *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = program.run(arguments, self.folder)
         assert not check or done.returncode == 0, done.stderr[-3000:]
         return done
 
     def json(self, *arguments: str) -> Any:
         """The command's JSON answer."""
         return json.loads(self.run(*arguments, "--json").stdout)
+
+    @contextmanager
+    def opened(self) -> Iterator[App]:
+        """The program configured there, to look at it from outside: a process costs seconds for each look."""
+        app = App(load_settings(self.folder / "groundwatch.yml"))
+        try:
+            yield app
+        finally:
+            app.close()
 
     def results(self) -> dict[str, bytes]:
         """Ledger and newest states by name: what must not depend on the order of arrival."""
@@ -102,10 +108,23 @@ class Home:
 
 
 def make_home(folder: Path, stac_url: str, *, targets: str) -> Home:
-    """Configuration and area, by the program's own commands."""
+    """Configuration and area; the area as the program's own command adds it, see ``_with_area``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "groundwatch.yml").write_text(CONFIG.format(stac=stac_url, targets=targets))
-    (folder / "area.geojson").write_text(json.dumps(AREA))
-    home = Home(folder)
-    home.run("area", "add", "area.geojson")
-    return home
+    for name, content in _with_area().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return Home(folder)
+
+
+@cache
+def _with_area() -> Mapping[str, bytes]:
+    """What `groundwatch area add` leaves in a new folder. Run once, for it is the same for every home."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        (home.folder / "groundwatch.yml").write_text("data: data\n")
+        (home.folder / "area.geojson").write_text(json.dumps(AREA))
+        home.run("area", "add", "area.geojson")
+        (home.folder / "groundwatch.yml").unlink()
+        files = [path for path in home.folder.rglob("*") if path.is_file()]
+        return {path.relative_to(home.folder).as_posix(): path.read_bytes() for path in files}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.romania import AREA
+from tests.services import program
 from tests.services.processes import free_port
 from tests.test_hostile import stranger
 
@@ -104,15 +102,7 @@ def test_no_canary_sings(tmp_path: Path, stac: str, ground: str) -> None:
     (tmp_path / "area.geojson").write_text(json.dumps(AREA))
     said, failed = "", 0
     for command in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", "groundwatch", "-v", *command],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, **CANARIES},
-        )
+        done = program.run(("-v", *command), tmp_path, environment=CANARIES)
         said += done.stdout + done.stderr
         failed += done.returncode != 0
     assert failed >= 2, said[-2000:]

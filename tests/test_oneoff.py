@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 from rasterio.warp import reproject
+
+from tests.services import program
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 FOREST = (250, 450, 300, 3000, 1500, 700)
@@ -49,14 +49,8 @@ def _write(
 def _compare(
     before: Path, after: Path, out: Path, *, bands: str = ",".join(BANDS), extra: tuple[str, ...] = ()
 ) -> Any:
-    command = [sys.executable, "-m", "groundwatch", "compare", str(before), str(after), "--bands", bands]
-    return subprocess.run(
-        [*command, "--out", str(out), "--json", *extra],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=out.parent,
-    )
+    command = ("compare", str(before), str(after), "--bands", bands, "--out", str(out), "--json", *extra)
+    return program.run(command, out.parent)
 
 
 def _scores(folder: Path) -> dict[str, Any]:
@@ -180,18 +174,8 @@ def test_bad_images_get_one_line(tmp_path: Path, break_it: str, says: str) -> No
 def test_segment_maps_forest_and_mine(tmp_path: Path) -> None:
     stack = _write(tmp_path / "s.tif", _scene(MINE))
     (tmp_path / "groundwatch.yml").write_text("files: { segment: [] }\n")  # spectral: a plain square will do
-    command = [
-        sys.executable,
-        "-m",
-        "groundwatch",
-        "segment",
-        str(stack),
-        "--bands",
-        ",".join(BANDS),
-        "--out",
-        "out",
-    ]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = ("segment", str(stack), "--bands", ",".join(BANDS), "--out", "out", "--json")
+    done = program.run(command, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["transformed_ha"] == pytest.approx(4.0, rel=0.15)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+from tests.services import program
 
 STOP_S = 60.0
 """Longest wait for a process to finish its work in hand."""
@@ -26,30 +27,23 @@ class Member:
     command: tuple[str, ...]
     folder: Path
     """Where it runs: its groundwatch.yml lies here."""
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkServerProcess | None = None
     starts: int = 0
 
     def start(self) -> None:
         """Run the command; its log grows in ``log.txt``."""
-        with (self.folder / "log.txt").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "groundwatch", *self.command],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+        self.process = program.start(self.command, self.folder, self.folder / "log.txt")
         self.starts += 1
 
     @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
         """Signal the process, and no other."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
+        if self.process is not None and self.process.is_alive() and self.process.pid is not None:
+            with suppress(ProcessLookupError):  # it has just died
+                os.kill(self.process.pid, number)
 
 
 @dataclass
@@ -110,8 +104,6 @@ class Crew:
         deadline = time.monotonic() + STOP_S
         for member in self.members:
             if member.process is not None:
-                try:
-                    member.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    member.process.kill()
-                    member.process.wait()
+                member.process.join(timeout=max(0.1, deadline - time.monotonic()))
+                member.process.kill()
+                member.process.join()
