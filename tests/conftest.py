@@ -27,7 +27,6 @@ LONGEST = (
     "test_kafka_bus.py",
     "test_bad_input.py",
     "test_simulator.py",
-    "test_training_commands.py",
     "test_training_plans.py",
     "test_earth_search.py",
     "test_poll.py",
@@ -72,6 +71,17 @@ def service_missing(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing; .ci/run installs it")
     pytest.skip(f"{what} is missing; see .ci/run for how to install it")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes on one core, for files that train: the other cores belong to other workers."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

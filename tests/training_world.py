@@ -1,19 +1,29 @@
-"""A small synthetic source of chips: forest, with pits and ponds that can be told by their colour."""
+"""A small synthetic source of chips: forest, with pits and ponds that can be told by their colour; and a
+plan that is trained on them in seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from detector.inputs import Reference
+from detector.plans import Head
+from detector.training.plan import Data, Run, Schedule, Task, TrainingPlan
 from registry.chips import BIT, CHANNELS, Change, Chip, ChipPair, Component
 from registry.models import S2_BANDS
 
 FOREST = np.array([0.02, 0.03, 0.05, 0.03, 0.08, 0.2, 0.26, 0.28, 0.3, 0.3, 0.14, 0.07])
 PIT = np.array([0.12, 0.15, 0.19, 0.24, 0.26, 0.28, 0.3, 0.31, 0.32, 0.32, 0.38, 0.34])
 POND = np.array([0.08, 0.1, 0.13, 0.12, 0.09, 0.06, 0.05, 0.05, 0.04, 0.04, 0.02, 0.02])
+RGBNIR = ("B02", "B03", "B04", "B08")
 TREES = BIT[Component.FOREST]
 MINE = BIT[Component.TRANSFORMED]
+WORKS = Head(name="works", labels=("excavation",))
+WATER = Head(name="water", labels=("settling_pond", "dam"))
 
 
 @dataclass(frozen=True)
@@ -82,3 +92,31 @@ class Discs:
 
 assert len(CHANNELS) == 14
 assert len(S2_BANDS) == 12
+
+
+@contextmanager
+def no_bar(_total: int, _what: str) -> Iterator[Any]:
+    yield lambda _steps: None
+
+
+def small_plan(**changes: Any) -> TrainingPlan:
+    runs = {
+        "base": Run(bands="msi_sar", schedule="s", band_dropout=0.5, card=False),
+        "small-rgbnir": Run(bands="rgbnir", schedule="s", start="base"),
+        "small-sar": Run(bands="msi_sar", schedule="s", start="base"),
+        "small-change": Run(task=Task.CHANGE, bands="rgbnir", schedule="s", reference=Reference.HISTORY),
+    }
+    settings: dict[str, Any] = {
+        "heads": {
+            "works": (Component.EXCAVATION,),
+            "transformed": (Component.TRANSFORMED,),
+            "forest": (Component.FOREST,),
+        },
+        "band_sets": {"msi_sar": CHANNELS, "rgbnir": RGBNIR},
+        "runs": runs,
+        "schedules": {"s": Schedule(epochs=2, steps=10, batch=4, crop=32, learning_rate=1e-2)},
+        "data": Data(chips=12, pairs=8, validation=8),
+        "width": 6,
+        "ema": 0.8,
+    }
+    return TrainingPlan(**(settings | changes))
