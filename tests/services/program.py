@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import RLock
+
+from tqdm import tqdm
 
 from tests.crash_child import arm
 
@@ -99,6 +102,7 @@ def _program(one: _Start) -> None:
         os.close(sink)
     os.chdir(one.folder)
     os.environ.update(one.environment)
+    tqdm.set_lock(RLock())  # its own is a semaphore of the system, which a killed process would leave behind
     sys.argv = ["groundwatch", *one.arguments]
     if one.dies is not None:
         arm(*one.dies)
