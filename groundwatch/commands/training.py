@@ -72,7 +72,7 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
               help="Chips of real land without mines: half of the simulated ones lie on it.")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(1),
               help="Runs trained side by side, each with its share of the cores (default: 1 where --threads "
-              "is given, else the number of cores, on a GPU at most 8).")  # fmt: skip
+              "is given, else as many as start from nothing, on a GPU 8; no more than cores).")  # fmt: skip
 @_machine
 @pass_options
 def train(
@@ -110,8 +110,9 @@ def train(
     plan = _plan(plan_name, runs, seed)
     shop = _workshop(out, cache, device, threads, processes)
     cores = os.cpu_count() or 1
-    side_by_side = min(cores, RUNS_ON_A_GPU) if shop.device.type == "cuda" else cores
-    parallel = parallel or (1 if threads else side_by_side)
+    on_gpu = shop.device.type == "cuda"
+    first = sum(run.start is None for run in plan.runs.values())
+    parallel = parallel or (1 if threads else min(cores, RUNS_ON_A_GPU if on_gpu else first))
     shop = replace(shop, parallel=parallel, threads=threads or max(1, cores // parallel))
     if chips is None:
         land = RealLand(backdrops) if backdrops else None
