@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from detector.cards import Condition, NetworkCard
 from detector.models import load_cards
 from detector.training.folder import write_chip
 from detector.training.material import Three
+from detector.training.plan import Schedule
 from detector.training.train_set import Origin, Workshop, train_set, use_threads
 from groundwatch.cli import cli
 from groundwatch.console import Options
-from registry.chips import Component
+from registry.chips import ChipPair, Component
+from registry.errors import InputError
 from tests.conftest import REPO
 from tests.test_training_data import masks_zip
 from tests.training_world import Discs, no_bar, small_plan
@@ -73,12 +76,31 @@ def test_chains_side_by_side_make_the_cards_of_one_after_the_other(tmp_path: Pat
     assert {path.name: path.read_bytes() for path in (tmp_path / "beside").glob("*.yml")} == written
 
 
+class NoPairs(Discs):
+    """Its chips can be made, its pairs cannot."""
+
+    def pair(self, index: int) -> ChipPair:
+        raise InputError(f"pair {index} cannot be made")
+
+
+def test_what_fails_is_told_while_other_runs_still_train(tmp_path: Path) -> None:
+    plan = small_plan(schedules={"s": Schedule(epochs=10_000, steps=50, batch=4, crop=32, patience=10_000)})
+    origin = Origin(date(2026, 1, 2), "", "", simulated=True, data_licence="")
+    shop = Workshop(tmp_path / "out", tmp_path / "cache", no_bar, processes=1, parallel=2)
+    before = set(active_children())
+    with pytest.raises(InputError, match="cannot be made"):  # pytest's time limit ends one that waits
+        train_set(plan, Three(NoPairs(1), NoPairs(2), NoPairs(3)), shop, origin)
+    assert set(active_children()) == before
+
+
 LONG_CHAINS = """
 import sys
 from datetime import date
+from multiprocessing import active_children
 from pathlib import Path
 
 from detector.training.material import Three
+from detector.training.plan import Schedule
 from detector.training.plan import Schedule
 from detector.training.train_set import Origin, Workshop, train_set
 from tests.training_world import Discs, no_bar, small_plan

@@ -19,8 +19,10 @@ from registry.chips import CHANNELS
 
 CHIPS_AT_ONCE = 64
 """Chips per copy to the device."""
-SHARE_OF_FREE = 0.5
-"""Of the device's free memory that chips may take: the network needs some, another training its own."""
+SHARE_OF_FREE = 0.4
+"""Of the device's free memory that chips may take: another training may ask at the same moment, and both
+networks need some.
+"""
 WORTH = 4
 """Crops per chip from which carrying all chips over costs less than gathering every crop on the CPU."""
 

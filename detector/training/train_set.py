@@ -8,7 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import torch
@@ -122,6 +122,7 @@ def _gathered(plan: TrainingPlan, task: Task, sources: Sources, shop: Workshop) 
 def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Origin) -> list[Made]:
     """Each run in a process of its own, as soon as its chips are made and its start is trained."""
     alone = replace(shop, bar=silent, processes=1, parallel=1)
+    others = set(active_children())
     made: dict[str, Made] = {}
     going: dict[Future[Made], str] = {}
     pool = ProcessPoolExecutor(
@@ -145,6 +146,11 @@ def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: 
                 made[name] = future.result()
                 advance(1)
                 begin(follower for follower, run in plan.runs.items() if run.start == name)
+    except BaseException:
+        # An error is told now, not when the other trainings are done; they go on from their checkpoints.
+        for child in set(active_children()) - others:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return [made[name] for name in plan.runs]

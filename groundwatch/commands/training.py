@@ -176,8 +176,9 @@ def _plan(name: str, runs: str | None, seed: int | None) -> TrainingPlan:
     from detector.training.plan import load_plan, only, shipped_plan
     from registry.errors import NotFound
 
-    file = Path(name) if Path(name).is_file() else shipped_plan(name)
-    if not file.is_file():
+    # A file that happens to be called "default" in this folder is not what is meant.
+    file = next((one for one in (shipped_plan(name), Path(name)) if one.is_file()), None)
+    if file is None:
         raise NotFound(f"training plan {name!r} is neither a file nor one that ships; use default or large")
     plan = load_plan(file)
     if seed is not None:
