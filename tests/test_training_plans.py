@@ -30,7 +30,7 @@ from groundwatch.console import Options
 from registry.chips import ChipPair, Component
 from registry.errors import InputError
 from tests.conftest import REPO
-from tests.test_training_data import masks_zip
+from tests.test_cvat import masks_zip
 from tests.training_world import Discs, no_bar, small_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
