@@ -29,6 +29,7 @@ from registry.models import Area, AreaKind, Holder, PermitStatus, Target, ZoneKi
 from registry.registers import Register, parse_holders, parse_number
 from registry.repair import Unusable, needs_repair, repaired
 from registry.settings import load_document
+from tests.services import program
 
 SQUARE = box(25.0, 45.0, 25.1, 45.1)
 BOWTIE = Polygon([(0, 0), (1, 1), (1, 0), (0, 1), (0, 0)])
@@ -832,6 +833,17 @@ def test_new_mining_in_the_amazon_as_zones(real_data: Path, tmp_path: Path) -> N
     assert all(permit.declared_ha is not None for permit in report.rows)
     flagged = [permit for permit in report.rows if permit.geometry_note.startswith("declared")]
     assert len(flagged) > 2000  # the README says: mined area is smaller than the patch outline
+
+
+@pytest.mark.parametrize("command", ["permit", "zone", "area"])
+def test_a_file_of_which_nothing_can_be_read_is_an_error(tmp_path: Path, command: str) -> None:
+    open_ring = {"type": "Polygon", "coordinates": [[[25, 45], [25.1, 45], [25.1, 45.1]]]}
+    geojson(tmp_path / "a.geojson", ({"name": "a", "id": "a"}, open_ring), ({"name": "b", "id": "b"}, None))
+    done = program.run((command, "add" if command == "area" else "import", "a.geojson"), tmp_path)
+    assert done.returncode == 3, done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1] == "groundwatch: a.geojson: none of its 2 rows can be read, see above; mend the file"
+    assert [line.split(":")[0] for line in lines[-3:-1]] == ["row 1", "row 2"]
 
 
 @given(st.binary(max_size=300))

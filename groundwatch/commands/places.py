@@ -10,9 +10,9 @@ import click
 from groundwatch.console import Group, Options, pass_options, say, show_rows, show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from registry.imports import RowNote
+    from registry.imports import ImportReport
 
 FILE = click.argument("file", type=click.Path(path_type=Path, exists=True))
 
@@ -24,8 +24,13 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return crs(layer(command))
 
 
-def _report_rows(notes: Sequence[RowNote]) -> None:
-    say(str(note) for note in notes)
+def _report_rows(file: Path, report: ImportReport[Any]) -> None:
+    """Say what there is to say of rows. Raises InputError where rows were there and none could be read."""
+    from registry.errors import InputError
+
+    say(str(note) for note in report.problems)
+    if report.read and not report.rows:
+        raise InputError(f"{file}: none of its {report.read} rows can be read, see above; mend the file")
 
 
 @click.group(cls=Group)
@@ -50,7 +55,7 @@ def area_add(options: Options, /, file: Path, **given: Any) -> None:
     from registry.imports import read_areas
 
     report = read_areas(file, **given)
-    _report_rows(report.problems)
+    _report_rows(file, report)
     with options.app() as app:
         changed = app.add_areas(report.rows)
     click.echo(f"{len(report.rows)} areas read, {changed} new or changed")
@@ -141,7 +146,7 @@ def permit_import(options: Options, /, file: Path, **given: Any) -> None:
     from registry.imports import read_permits
 
     report = read_permits(file, **given)
-    _report_rows(report.problems)
+    _report_rows(file, report)
     with options.app() as app:
         counts, judged = app.import_permits(report.rows)
     click.echo(
@@ -197,7 +202,7 @@ def zone_import(options: Options, /, file: Path, **given: Any) -> None:
     from registry.imports import read_zones
 
     report = read_zones(file, **given)
-    _report_rows(report.problems)
+    _report_rows(file, report)
     with options.app() as app:
         counts, judged = app.import_zones(report.rows)
     click.echo(
