@@ -25,6 +25,7 @@ from groundwatch.simulated import TEST_SEEDS, simulated
 from registry.chips import Change, ChipPair, Codes, by_name
 from registry.detection import DetectionSettings
 from registry.models import S1_BANDS, S2_BANDS, IncidentKind
+from registry.setting_models import FileSettings
 
 Float32 = NDArray[np.float32]
 Bands = Mapping[str, Float32]
@@ -128,7 +129,8 @@ def main() -> None:
     cards = load_cards((shipped_cards(), *given.cards))
     settings = DetectionSettings()
     weighted = given.model or [name for name, card in cards.items() if len(card.feeds) != 1]
-    contestants = {"spectral": Models(cards=cards, settings=settings, device="cpu")}
+    spectral = FileSettings(compare=())
+    contestants = {"spectral": Models(cards=cards, settings=settings, files=spectral, device="cpu")}
     contestants |= {n: Models(cards=cards, settings=settings, named=n, device="cpu") for n in weighted}
     source, samples = simulated(given.recipe, given.seed + TEST_SEEDS), Samples()
     contest((source.pair(number) for number in range(given.places)), contestants, samples)

@@ -37,6 +37,7 @@ from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
 from registry.models import S1_BANDS, IncidentKind, Target
+from registry.setting_models import FileSettings
 from tests.romania_skill import Look, folded, ledger, load, measure, ndvi_drop, told
 
 Float32 = NDArray[np.float32]
@@ -107,9 +108,9 @@ def calm_rows(cards: Mapping[str, Card], pairs: Sequence[CalmPair], names: Seque
     """Share of the calm pixels of Romania that ``compare`` flags, per card and kind of change."""
     rows = []
     for name in names:
-        models = Models(cards=cards, settings=DetectionSettings(), named=name or None)
+        models = _models(cards, name)
         for kind in IncidentKind:
-            shares = [_flagged(models, pair, kind) for pair in pairs]
+            shares = [flagged_share(models, pair, kind) for pair in pairs]
             found = [share for share in shares if share is not None]
             if found:
                 over = sum(share > CALM_BOUND for share in found)
@@ -120,7 +121,19 @@ def calm_rows(cards: Mapping[str, Card], pairs: Sequence[CalmPair], names: Seque
     return rows
 
 
-def _flagged(models: Models, pair: CalmPair, kind: IncidentKind) -> float | None:
+SPECTRAL = "spectral"
+"""Stands for the spectral models of both dates."""
+
+
+def _models(cards: Mapping[str, Card], name: str) -> Models:
+    """Those of the default settings, the spectral ones, or the one of this name."""
+    files = FileSettings(compare=()) if name == SPECTRAL else FileSettings()
+    named = None if name in ("", SPECTRAL) else name
+    return Models(cards=cards, settings=DetectionSettings(), files=files, named=named)
+
+
+def flagged_share(models: Models, pair: CalmPair, kind: IncidentKind) -> float | None:
+    """Of the calm pixels; None where the models cannot read the bands."""
     found = _compared(models, pair.before, pair.after, pair.calm)
     return None if found is None else float(found.flagged(kind)[pair.calm].mean())
 
@@ -141,15 +154,16 @@ def loss_rows(cards: Mapping[str, Card], pairs: Sequence[LossPair], names: Seque
     """How ``compare`` finds the losses of Romania over three to five years, mean over pairs of dates."""
     rows = []
     for name in names:
-        models = Models(cards=cards, settings=DetectionSettings(), named=name or None)
-        found = [row for pair in pairs if (row := _loss(models, pair)) is not None]
+        models = _models(cards, name)
+        found = [row for pair in pairs if (row := loss_row(models, pair)) is not None]
         if found:
             means = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
             rows.append({"card": name or "by order", "pairs": len(found)} | means)
     return rows
 
 
-def _loss(models: Models, pair: LossPair) -> Row | None:
+def loss_row(models: Models, pair: LossPair) -> Row | None:
+    """Shares of the lost pixels and clusters found, and of what is flagged where nothing was lost."""
     found = _compared(models, pair.before, pair.after, pair.seen)
     if found is None:
         return None
@@ -222,7 +236,7 @@ def main() -> None:
     tiles = [*terramind(given.data)]
     changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
     joint = [card.id for card in single if len(card.feeds) > 1]
-    named = ["", *joint, *changes]
+    named = ["", SPECTRAL, *joint, *changes]
     found = {
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
         "tree cover": tree_cover_rows(single, [*tree_cover(given.data)]),

@@ -7,7 +7,7 @@ between images that somebody already has.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from detector.cards import CHANGE_LABELS, ChangeCard, condition_of
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
 from detector.oneoff_models import Models, sigmoid
-from detector.pairs import forest_loss, smoothed, transformation
+from detector.pairs import clearly_fallen, forest_loss, smoothed, transformation
 from registry.detection import DetectionSettings
 from registry.errors import InputError
 from registry.models import IncidentKind, Target
@@ -32,11 +32,14 @@ SCORE_NAMES = ("forest_loss", "transformation")
 CLASS_CODES = {IncidentKind.FOREST_LOSS: 1, IncidentKind.EXCAVATION: 2}
 """Pixel values of the change mask."""
 
-THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.20, IncidentKind.EXCAVATION: 0.05}
+THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.10, IncidentKind.EXCAVATION: 0.05}
 """Scores from which a pixel of a pair is called changed (docs/models.md says how they were found)."""
 
-CHANGE_THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.5, IncidentKind.EXCAVATION: 0.5}
-"""The same for the probabilities of a model of two dates."""
+CHANGE_THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.3, IncidentKind.EXCAVATION: 0.5}
+"""The same where a model of two dates answers."""
+
+SINGLE_DATES = "single dates"
+"""Stands for the models of one image that score both dates."""
 
 CHANGE_VOTES = {IncidentKind.FOREST_LOSS: "forest_loss", IncidentKind.EXCAVATION: "new_mine"}
 """Label of a change card's head that each score is the probability of."""
@@ -53,6 +56,8 @@ class PairResult:
     polygons: int
     seen_share: float
     """Share of the pixels seen at both dates."""
+    model: str
+    """Card of two dates that was used, or SINGLE_DATES."""
 
 
 def compare(
@@ -134,6 +139,7 @@ def _compare_pair(
         transformation_ha=sum(ha for kind, ha in hectares if kind == IncidentKind.EXCAVATION),
         polygons=len(hectares),
         seen_share=float(seen.mean()),
+        model=scored.model,
     )
 
 
@@ -144,6 +150,8 @@ class PairScores:
     scores: Mapping[IncidentKind, Float32]
     """(h, w) per kind; NaN = not seen at both dates."""
     thresholds: Mapping[IncidentKind, float]
+    model: str
+    """Card of two dates that gave them, or SINGLE_DATES."""
 
     def flagged(self, kind: IncidentKind) -> Mask:
         """(h, w) where a pixel and its neighbourhood both changed."""
@@ -157,14 +165,14 @@ def pair_scores(before: Mapping[str, Float32], after: Mapping[str, Float32], *, 
     """Scores of two dates by the best model their bands can feed; bands are NaN where a date is unseen."""
     card = models.change(before.keys())
     if card is not None:
-        return PairScores(_change_scores(card, before, after, models=models), CHANGE_THRESHOLDS)
+        return PairScores(_change_scores(card, before, after, models=models), CHANGE_THRESHOLDS, card.id)
     was = models.probabilities((Target.FOREST, Target.TRANSFORMED), before)
     now = models.probabilities((Target.TRANSFORMED,), after)[Target.TRANSFORMED]
     scores = {
         IncidentKind.FOREST_LOSS: forest_loss(before, after, was[Target.FOREST]),
         IncidentKind.EXCAVATION: transformation(before, after, was[Target.TRANSFORMED], now),
     }
-    return PairScores(scores, THRESHOLDS)
+    return PairScores(scores, THRESHOLDS, SINGLE_DATES)
 
 
 def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
@@ -174,7 +182,7 @@ def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
 def _change_scores(
     card: ChangeCard, before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models
 ) -> dict[IncidentKind, Float32]:
-    """(h, w) probabilities of a model that sees both dates."""
+    """(h, w) probabilities of a model that sees both dates; lost forest must also have clearly fallen."""
     from detector.engine import Device
     from detector.predict import Question, Vote, predict_image, references
 
@@ -185,7 +193,11 @@ def _change_scores(
         references=references(card, (before, after)),
     )
     found = predict_image(card, (before, after), question, device=Device(models.device)).logits
-    return {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
+    chances = {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
+    by_order = replace(models, named=None)
+    forest = by_order.probabilities((Target.FOREST,), before)[Target.FOREST]
+    chances[IncidentKind.FOREST_LOSS] *= clearly_fallen(before, after, forest)
+    return chances
 
 
 def _change_mask(

@@ -20,17 +20,66 @@ CONTEXT_PX = 3
 
 TINY = np.float32(1e-6)
 
+FOREST_FROM = 0.5
+"""Probability of forest from which a pixel tells what standing forest lost between the dates."""
+FEWEST_FOREST_PX = 100
+"""Pixels of forest that must be seen for that."""
+WHISKER = 1.5
+"""Distances between the quartiles above the upper one from which a fall stands out (Tukey 1977)."""
+LARGEST_COMMON = 0.3
+"""Largest fall that is put down to season and air: a forest that is cleared whole falls further."""
+USUAL_COMMON = 0.1
+"""The same where too little forest is seen to tell."""
+CLEAR_FALL = 0.15
+"""Fall beyond the common one that leaves no doubt."""
+SAMPLE_PX = 1_000_000
+"""Pixels at most that the median and spread are taken from."""
+
 
 def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
-    """(h, w) forest loss: P(forest before) x mean fall of the vegetation indices the bands allow.
+    """(h, w) forest loss: P(forest before) x fall of the vegetation indices. NaN = not seen.
 
-    Indices: NDVI always, NBR with B12; each fall is cut at 0 before averaging, so that an index that
-    rises never hides one that falls. (NDMI lowered the AUC on real pairs from .79 to .75.)
-    ``forest_before`` is a probability. NaN = not seen.
+    ``forest_before`` is a probability.
     """
-    falls = [_positive(index(before) - index(after)) for index in _vegetation_indices(before)]
-    loss: Float32 = forest_before * np.mean(falls, axis=0, dtype=np.float32)
+    loss: Float32 = forest_before * fall_beyond(before, after, forest_before)
     return loss
+
+
+def clearly_fallen(before: Bands, after: Bands, forest_before: Float32) -> Float32:
+    """(h, w) from 0 to 1: how much of a CLEAR_FALL each pixel fell; 1 where the bands allow no index.
+
+    What a model of two dates calls lost forest is multiplied by it. NaN = not seen.
+    """
+    if not {"B04", "B08"} <= before.keys():
+        return np.ones_like(forest_before)
+    return np.minimum(fall_beyond(before, after, forest_before) / np.float32(CLEAR_FALL), np.float32(1.0))
+
+
+def fall_beyond(before: Bands, after: Bands, forest_before: Float32) -> Float32:
+    """(h, w) mean fall of the vegetation indices beyond the image's own ``common_fall``.
+
+    Indices: NDVI always, NBR with B12; each is cut at 0 before averaging, so that an index that rises never
+    hides one that falls. (NDMI lowered the AUC on real pairs from .79 to .75.)
+    """
+    falls = [index(before) - index(after) for index in _vegetation_indices(before)]
+    beyond = [_positive(fall - common_fall(fall, forest_before)) for fall in falls]
+    mean: Float32 = np.mean(beyond, axis=0, dtype=np.float32)
+    return mean
+
+
+def common_fall(fall: Float32, forest_before: Float32) -> np.float32:
+    """How far an index fell all over the forest of an image: autumn, a low sun, haze, thin cloud.
+
+    The upper fence of a box plot of the fall over forest (Tukey 1977), from 0 to LARGEST_COMMON;
+    USUAL_COMMON where there is hardly any forest.
+    """
+    step = max(1, fall.size // SAMPLE_PX)
+    thin, chance = fall.reshape(-1)[::step], forest_before.reshape(-1)[::step]
+    standing = thin[np.isfinite(thin) & (chance > FOREST_FROM)]
+    if standing.size < FEWEST_FOREST_PX:
+        return np.float32(USUAL_COMMON)
+    low, high = np.quantile(standing, (0.25, 0.75))
+    return np.float32(np.clip(high + WHISKER * (high - low), 0.0, LARGEST_COMMON))
 
 
 def transformation(

@@ -73,7 +73,7 @@ class FileSettings(Value):
 
     segment: tuple[Slug, ...] = ("mining-msi-sar", "mining-msi", "mining-rgbnir-swir", "mining-rgbnir")
     """Cards whose heads are mapped, best first; empty = the first for transformed ground that fits."""
-    compare: tuple[Slug, ...] = ()
+    compare: tuple[Slug, ...] = ("change-msi-sar", "change-rgbnir-swir", "change-rgbnir")
     """Cards of two dates, best first; empty = both dates are scored one by one."""
 
 

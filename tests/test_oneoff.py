@@ -49,6 +49,8 @@ def _write(
 def _compare(
     before: Path, after: Path, out: Path, *, bands: str = ",".join(BANDS), extra: tuple[str, ...] = ()
 ) -> Any:
+    # A plain square will do for models of single dates.
+    (out.parent / "groundwatch.yml").write_text("files: { compare: [] }\n")
     command = ("compare", str(before), str(after), "--bands", bands, "--out", str(out), "--json", *extra)
     return program.run(command, out.parent)
 
@@ -129,6 +131,7 @@ def test_folders_are_paired_by_name_and_the_rest_is_said(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "alone.tif" in done.stderr
     rows = {row["pair"]: row for row in json.loads(done.stdout)}
+    assert {row["model"] for row in rows.values()} == {"single dates"}
     assert rows["one"]["transformation_ha"] > 3.5
     assert rows["two"]["transformation_ha"] == 0.0
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.real_data import romania_losses, romania_pairs
+from benchmarks.real_skill import flagged_share, loss_row
 from detector.models import choose, load_cards, shipped_cards
+from detector.oneoff_models import Models
 from detector.state import PixelStatus, State
 from registry.detection import DetectionSettings
-from registry.models import Target
+from registry.models import IncidentKind, Target
+from registry.setting_models import FileSettings
 from tests.romania_skill import Mask, folded, ledger, load, measure, ndvi_drop, never_lost, told
 
 SETTINGS = DetectionSettings()
@@ -59,3 +63,18 @@ def test_what_never_lost_greenness_was_never_confirmed(forest: Result, real_data
 
 def test_logging_is_not_excavation(real_data: Path) -> None:
     assert not Result(real_data / "romania_s2", Target.TRANSFORMED).flagged().any()
+
+
+@pytest.mark.parametrize("files", [FileSettings(), FileSettings(compare=())], ids=["network", "spectral"])
+def test_two_clear_dates_of_an_unchanged_forest_stay_calm(real_data: Path, files: FileSettings) -> None:
+    models = Models(load_cards([shipped_cards()]), SETTINGS, files, device="cpu")
+    pairs, losses = list(romania_pairs(real_data)), list(romania_losses(real_data))
+    for kind in IncidentKind:
+        shares = [flagged_share(models, pair, kind) for pair in pairs]
+        assert len(shares) > 40
+        assert max(shares) <= 0.02
+    found = [row for pair in losses if (row := loss_row(models, pair))]
+    means = {key: float(np.mean([row[key] for row in found])) for key in found[0]}
+    print(means)
+    assert means["pixels_found"] >= 0.4
+    assert means["called_without_drop"] <= 0.35

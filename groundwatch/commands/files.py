@@ -98,6 +98,7 @@ def compare(
             "transformation_ha": round(one.transformation_ha, 2),
             "polygons": one.polygons,
             "seen_percent": round(100 * one.seen_share, 1),
+            "model": one.model,
             "folder": str(one.folder),
         }
         for one in results
