@@ -15,10 +15,10 @@ from detector.inputs import Reference
 from detector.network import build
 from detector.plans import Head, Plan
 from detector.training.balance import balanced, shifts
-from detector.training.batches import Crops, Recipe, fit_normalisation, places
+from detector.training.batches import Batch, Crops, Recipe, fit_normalisation, places
 from detector.training.cache import fill
 from detector.training.loop import Job, narrowed, rate, train
-from detector.training.loss import head_loss
+from detector.training.loss import head_loss, total_loss
 from detector.training.metrics import confusion_of, iou
 from detector.training.plan import Augmentation, Loss, Schedule, Task
 from registry.errors import InputError
@@ -101,6 +101,20 @@ def test_a_chip_without_labels_of_a_head_leaves_the_head_alone() -> None:
     assert (logits.grad == 0).all()
 
 
+def test_heads_count_as_the_plan_says() -> None:
+    names = ("works", "water")
+    outputs = {name: torch.randn(1, 3, 4, 4) for name in names}
+    codes = {name: torch.randint(0, 3, (1, 4, 4)) for name in names}
+    hidden = {name: torch.zeros(1, 3, dtype=torch.bool) for name in names}
+    weights = {name: torch.ones(3) for name in names}
+    batch = Batch(torch.zeros(0), codes, hidden, torch.zeros(0))
+    works, water = (head_loss(outputs[n], codes[n], hidden[n], weights[n], Loss()) for n in names)
+    plain = total_loss(outputs, batch, weights, Loss())
+    assert float(plain) == pytest.approx(float(works + water) / 2)
+    heavy = total_loss(outputs, batch, weights, Loss(head_weights={"water": 3.0}))
+    assert float(heavy) == pytest.approx(float(works + 3 * water) / 4)
+
+
 # Loop
 
 
@@ -160,6 +174,16 @@ def test_a_training_that_no_longer_becomes_better_stops(tmp_path: Path) -> None:
     found = train(job(tmp_path, schedule=slow, ema=0.0))
     lines = (tmp_path / "a" / "log.csv").read_text().splitlines()
     assert len(lines) - 1 == found.epoch + 2 < 9
+
+
+def test_a_run_that_stops_early_is_the_first_part_of_the_whole_one(tmp_path: Path) -> None:
+    whole = job(tmp_path, "whole", epochs=3)
+    part = job(tmp_path, "part", schedule=whole.schedule.model_copy(update={"stop_after": 2}))
+    train(whole)
+    assert train(part).epoch <= 2
+    rows, first = ((one.folder / "log.csv").read_text().splitlines() for one in (whole, part))
+    assert first == rows[:3]
+    assert (part.schedule.total, part.schedule.cycle) == (12, 18)
 
 
 def test_the_rate_rises_once_and_falls() -> None:

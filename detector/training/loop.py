@@ -243,7 +243,7 @@ def _epoch(
         loss = _step(job, state, batch, weights, step)
         total += loss
         if progress:
-            progress(1, f"{job.name} epoch {state.epoch + 1}/{job.schedule.epochs}")
+            progress(1, f"{job.name} epoch {state.epoch + 1}/{job.schedule.last}")
     mean = float(total) / job.schedule.steps
     if not np.isfinite(mean):
         raise InputError(
@@ -318,15 +318,15 @@ def _judge(job: Job, state: _Progress, score: float) -> None:
     if score > state.best_score:
         state.best, state.best_score, state.best_epoch = _copied(state.average), score, state.epoch
     late = state.epoch - state.best_epoch >= job.schedule.patience
-    state.finished = late or state.epoch >= job.schedule.epochs
+    state.finished = late or state.epoch >= job.schedule.last
 
 
 def rate(schedule: Schedule, step: int) -> float:
     """One cycle: up in a line, down in half a cosine."""
-    rise = max(1, round(schedule.warmup * schedule.total))
+    rise = max(1, round(schedule.warmup * schedule.cycle))
     if step < rise:
         return schedule.learning_rate * (step + 1) / rise
-    way = min(1.0, (step - rise) / max(1, schedule.total - rise))
+    way = min(1.0, (step - rise) / max(1, schedule.cycle - rise))
     low = LOWEST_RATE * schedule.learning_rate
     return float(low + 0.5 * (schedule.learning_rate - low) * (1.0 + np.cos(np.pi * way)))
 

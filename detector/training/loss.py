@@ -24,12 +24,14 @@ NOTHING = -1e4
 def total_loss(
     outputs: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, Tensor], settings: Loss
 ) -> Tensor:
-    """Mean over the heads."""
+    """Mean over the heads, weighted as the settings say."""
+    counts = [settings.head_weights.get(name, 1.0) for name in outputs]
     parts = [
-        head_loss(logits.float(), batch.targets[name].long(), batch.hidden[name], weights[name], settings)
-        for name, logits in outputs.items()
+        count
+        * head_loss(logits.float(), batch.targets[name].long(), batch.hidden[name], weights[name], settings)
+        for count, (name, logits) in zip(counts, outputs.items(), strict=True)
     ]
-    return torch.stack(parts).mean()
+    return torch.stack(parts).sum() / sum(counts)
 
 
 def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, settings: Loss) -> Tensor:

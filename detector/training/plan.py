@@ -46,6 +46,10 @@ class Loss(Value):
     """Weight of the Dice part; the cross-entropy has 1."""
     class_weight_power: Share = 0.35
     """Classes weigh as (frequency) ** -power, at most 5 times the mean; 0 = alike."""
+    head_weights: Mapping[Slug, Annotated[float, Field(gt=0.0, le=10.0)]] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
+    """Heads that count more or less than the others, which have 1."""
 
 
 class Schedule(Value):
@@ -70,10 +74,23 @@ class Schedule(Value):
     patience: Count = 6
     """Epochs without a better validation after which a run stops."""
 
+    stop_after: Count | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Epochs after which it ends, in the middle of its cycle, for another run to go on from."""
+
+    @property
+    def last(self) -> int:
+        """The epoch it ends with, unless it stops early."""
+        return min(self.epochs, self.stop_after or self.epochs)
+
+    @property
+    def cycle(self) -> int:
+        """Optimiser steps that the rate's one cycle is laid out over."""
+        return self.epochs * self.steps
+
     @property
     def total(self) -> int:
         """Optimiser steps of the whole run."""
-        return self.epochs * self.steps
+        return self.last * self.steps
 
 
 class Augmentation(Value):
@@ -97,6 +114,14 @@ class Augmentation(Value):
     """Largest opacity of the veil in the blue."""
 
 
+class StartCard(Value):
+    """A shipped card whose weights a run starts from."""
+
+    id: Slug
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of the weights, so that another card of that id is not taken for it."""
+
+
 class Run(Value):
     """One network."""
 
@@ -105,6 +130,8 @@ class Run(Value):
     """Name of a band set."""
     start: Slug | None = None
     """Earlier run whose weights it starts from; a subset of bands keeps the weights of its bands."""
+    start_card: StartCard | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Or a shipped card; a change card sees the one date as both of its dates."""
     schedule: Slug
     """Name of a schedule."""
     band_dropout: Share = 0.0
@@ -170,10 +197,15 @@ class TrainingPlan(Value):
         for name, run in self.runs.items():
             _one_of(f"run {name}: bands", run.bands, self.band_sets)
             _one_of(f"run {name}: schedule", run.schedule, self.schedules)
+            if run.start is not None and run.start_card is not None:
+                raise ValueError(f"run {name} starts from {run.start} and from a card; give one of them")
             if run.start is not None:
                 _one_of(f"run {name}: start", run.start, earlier)
                 self._check_start(name, run, self.runs[run.start])
             earlier.append(name)
+        for loss in (self.loss, *(one.loss for one in self.schedules.values() if one.loss)):
+            for head in loss.head_weights:
+                _one_of("loss: head_weights", head, [*self.heads, CHANGE_HEAD.name])
         return self
 
     def _check_start(self, name: str, run: Run, before: Run) -> None:

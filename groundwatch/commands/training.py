@@ -100,6 +100,8 @@ def train(
     """
     from dataclasses import replace
 
+    from detector.models import load_cards, shipped_cards
+    from detector.training.starts import starts_of
     from detector.training.train_set import train_set
     from groundwatch.simulated import RealLand, simulated_three
 
@@ -116,7 +118,9 @@ def train(
     shop = replace(shop, parallel=parallel, threads=threads or max(1, cores // parallel))
     if chips is None:
         land = RealLand(backdrops) if backdrops else None
+        starts = starts_of(plan, load_cards((shipped_cards(),)))
         origin = _origin(simulated=True)
+        origin = replace(origin, starts=starts.states, normalisations=starts.normalisations)
         if land:
             origin = replace(origin, data_licence=f"that of the land in {land.folder.name}; else simulated")
         made = train_set(plan, simulated_three(plan.data.seed, land=land), shop, origin)

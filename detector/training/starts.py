@@ -1,0 +1,85 @@
+"""Weights of a card as the start of a run: of its bands, of one date where the card has two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from detector.cards import Card, ChangeCard, NetworkCard
+from detector.inputs import Normalisation
+from detector.network import build
+from detector.training.loop import State, narrowed
+from detector.training.plan import Task, TrainingPlan
+from detector.weights import load_network
+from registry.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What runs begin with, by run."""
+
+    states: Mapping[str, State] = field(default_factory=dict)
+    normalisations: Mapping[str, Normalisation] = field(default_factory=dict)
+    """Scaling that belongs to the weights."""
+
+
+def starts_of(plan: TrainingPlan, cards: Mapping[str, Card]) -> Starts:
+    """Weights and scaling of every run that the plan starts from a card. Raises ConfigError."""
+    states: dict[str, State] = {}
+    normalisations: dict[str, Normalisation] = {}
+    for name, run in plan.runs.items():
+        if run.start_card is None:
+            continue
+        card = cards.get(run.start_card.id)
+        if not isinstance(card, NetworkCard | ChangeCard) or card.weights is None:
+            raise ConfigError(f"run {name} starts from {run.start_card.id}, no card of weights of our own")
+        if card.weights.sha256 != run.start_card.sha256:
+            raise ConfigError(
+                f"run {name} starts from weights {run.start_card.sha256[:12]}..., card {card.id} has "
+                f"{card.weights.sha256[:12]}...; take the card of that time or name the present weights"
+            )
+        states[name] = _state(plan, name, card)
+        normalisations[name] = card.normalisation
+    return Starts(states, normalisations)
+
+
+def _state(plan: TrainingPlan, name: str, card: NetworkCard | ChangeCard) -> State:
+    """The card's weights in the run's network; heads that the card lacks start anew, by the plan's seed."""
+    network = plan.network_of(name)
+    bands, dates = plan.bands_of(name), _dates(card)
+    foreign = sorted(set(bands) - set(card.bands))
+    kinds = (network.width, network.blocks, network.separate)
+    if foreign or kinds != (card.plan.width, card.plan.blocks, card.plan.separate):
+        raise ConfigError(
+            f"run {name} cannot start from card {card.id}: bands {foreign} it lacks, or other width, blocks "
+            f"or form ({card.plan.width}, {card.plan.blocks}); use the card's"
+        )
+    if plan.runs[name].task is Task.CHANGE and dates == 1:
+        raise ConfigError(f"run {name} sees two dates, card {card.id} one; start it from a change card")
+    kept = narrowed(load_network(card).state_dict(), card.bands, bands, dates)
+    if plan.runs[name].task is Task.SEGMENT and dates > 1:
+        kept = both_dates_alike(kept, dates)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        state = dict(build(network).state_dict())
+    heads = {head.name: head.labels for head in network.heads}
+    same = {head.name for head in card.plan.heads if heads.get(head.name) == head.labels}
+    return state | {
+        key: value
+        for key, value in kept.items()
+        if key in state and (key.split(".")[1] in same or not key.startswith(("heads.", "networks.")))
+    }
+
+
+def _dates(card: NetworkCard | ChangeCard) -> int:
+    return 2 if isinstance(card, ChangeCard) else 1
+
+
+def both_dates_alike(state: State, dates: int) -> State:
+    """Weights for one date that answer as those for several do where all dates are the same image."""
+    return {
+        name: value.unflatten(1, (dates, -1)).sum(dim=1) if name.endswith("stem.weight") else value
+        for name, value in state.items()
+    }

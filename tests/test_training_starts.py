@@ -1,0 +1,101 @@
+"""A run that starts from a card: of its bands, of one date, and only from the weights that the plan names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.cards import Card, ChangeCard
+from detector.models import load_cards
+from detector.network import build
+from detector.training.material import Three
+from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan, shipped_plan
+from detector.training.starts import both_dates_alike, starts_of
+from detector.training.train_set import Origin, Workshop, train_set
+from registry.errors import ConfigError
+from tests.training_world import Discs, no_bar, small_plan
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ORIGIN = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Card]:
+    """A change card and two of one date, hardly trained."""
+    folder = tmp_path_factory.mktemp("cards")
+    shop = Workshop(folder / "out", folder / "cache", no_bar, processes=1)
+    train_set(small_plan(), Three(Discs(1), Discs(2), Discs(3)), shop, ORIGIN)
+    return dict(load_cards((folder / "out",)))
+
+
+def started(run: Run, cards: dict[str, Card], card: str, *, sha256: str | None = None) -> TrainingPlan:
+    """The small plan with one run, which starts from a card."""
+    weights = cards[card].weights  # type: ignore[attr-defined]
+    start = StartCard(id=card, sha256=sha256 or weights.sha256)
+    return small_plan(runs={"own": run.model_copy(update={"start": None, "start_card": start})})
+
+
+def test_a_change_card_sees_one_date_as_both(cards: dict[str, Card]) -> None:
+    card = cards["small-change"]
+    assert isinstance(card, ChangeCard)
+    network = build(card.plan).eval()
+    one = torch.randn(2, card.plan.channels // 2, 32, 32)
+    trunk = build(card.plan.model_copy(update={"channels": card.plan.channels // 2})).eval()
+    trunk.load_state_dict(both_dates_alike(network.state_dict(), 2))
+    with torch.no_grad():
+        expected = network(torch.cat([one, one], dim=1))["change"]
+        assert torch.allclose(trunk(one)["change"], expected, atol=1e-4)
+
+
+def test_trunk_and_scaling_are_the_cards_and_heads_begin_anew(cards: dict[str, Card], tmp_path: Path) -> None:
+    plan = started(small_plan().runs["small-rgbnir"], cards, "small-change")
+    first, second = starts_of(plan, cards), starts_of(plan, cards)
+    state = first.states["own"]
+    assert all(torch.equal(value, second.states["own"][name]) for name, value in state.items())
+    assert set(state) == set(build(plan.network_of("own")).state_dict())
+    assert not [name for name in state if name.startswith("heads.change")]
+    assert first.normalisations["own"] == cards["small-change"].normalisation  # type: ignore[attr-defined]
+    origin = replace(ORIGIN, starts=first.states, normalisations=first.normalisations)
+    shop = Workshop(tmp_path / "out", tmp_path / "cache", no_bar, processes=1)
+    [made] = train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, origin)
+    bands = plan.bands_of("own")
+    mean = cards["small-change"].normalisation.mean  # type: ignore[attr-defined]
+    assert made.recipe.normalisation.mean == {band: mean[band] for band in bands}
+
+
+def test_other_weights_under_the_same_name_are_refused(cards: dict[str, Card]) -> None:
+    plan = started(small_plan().runs["small-rgbnir"], cards, "small-change", sha256="0" * 64)
+    with pytest.raises(ConfigError, match=r"starts from weights 000000000000\.\.\., card small-change has"):
+        starts_of(plan, cards)
+
+
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(cards: dict[str, Card]) -> None:
+    wide = small_plan().runs["small-rgbnir"].model_copy(update={"width": 12})
+    with pytest.raises(ConfigError, match="other width, blocks or form"):
+        starts_of(started(wide, cards, "small-change"), cards)
+    with pytest.raises(ConfigError, match="sees two dates, card small-rgbnir one"):
+        starts_of(started(small_plan().runs["small-change"], cards, "small-rgbnir"), cards)
+    with pytest.raises(ConfigError, match="no card of weights of our own"):
+        starts_of(started(small_plan().runs["small-rgbnir"], cards, "small-change"), {})
+
+
+def test_a_run_has_one_start() -> None:
+    plan = small_plan()
+    runs = {name: run.model_dump(mode="json") for name, run in plan.runs.items()}
+    chained = next(name for name, run in plan.runs.items() if run.start)
+    runs[chained]["start_card"] = {"id": "change-msi-sar", "sha256": "0" * 64}
+    with pytest.raises(ValueError, match=f"run {chained} starts from .* and from a card; give one"):
+        TrainingPlan.model_validate(plan.model_dump(mode="json") | {"runs": runs})
+
+
+def test_the_shipped_plan_starts_from_the_shipped_card() -> None:
+    plan = load_plan(shipped_plan("components"))
+    whole = load_plan(shipped_plan("large"))
+    assert (plan.heads, plan.band_sets, plan.width) == (whole.heads, whole.band_sets, whole.width)
+    cards = [name for name, run in whole.runs.items() if run.card and run.task is Task.SEGMENT]
+    assert [name for name, run in plan.runs.items() if run.card] == cards
