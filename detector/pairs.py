@@ -52,7 +52,8 @@ def clearly_fallen(before: Bands, after: Bands, forest_before: Float32) -> Float
     """
     if not {"B04", "B08"} <= before.keys():
         return np.ones_like(forest_before)
-    return np.minimum(fall_beyond(before, after, forest_before) / np.float32(CLEAR_FALL), np.float32(1.0))
+    share: Float32 = np.minimum(fall_beyond(before, after, forest_before) / np.float32(CLEAR_FALL), 1.0)
+    return share.astype(np.float32)
 
 
 def fall_beyond(before: Bands, after: Bands, forest_before: Float32) -> Float32:

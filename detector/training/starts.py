@@ -80,6 +80,6 @@ def _dates(card: NetworkCard | ChangeCard) -> int:
 def both_dates_alike(state: State, dates: int) -> State:
     """Weights for one date that answer as those for several do where all dates are the same image."""
     return {
-        name: value.unflatten(1, (dates, -1)).sum(dim=1) if name.endswith("stem.weight") else value
+        name: torch.stack(value.chunk(dates, dim=1)).sum(dim=0) if name.endswith("stem.weight") else value
         for name, value in state.items()
     }
