@@ -59,7 +59,8 @@ def _machine(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(cls=Command)
 @_out("Folder for cards, weights, checkpoints and logs.")
 @click.option("--plan", "plan_name", default="default", show_default=True,
-              help="Training plan: a file, or one that ships: default, large (for a GPU).")  # fmt: skip
+              help="Training plan: a file, or one that ships: default, large (for a GPU), "
+              "components.")  # fmt: skip
 @click.option("--runs", help="Only these runs of the plan, separated by commas, and what they start from.")
 @click.option("--seed", type=int, help="Seed of chips, weights and crops (default: the plan's).")
 @click.option("--chips", type=FOLDER, help="Learn from the chips of this folder instead of simulated ones.")
@@ -183,7 +184,9 @@ def _plan(name: str, runs: str | None, seed: int | None) -> TrainingPlan:
     # A file that happens to be called "default" in this folder is not what is meant.
     file = next((one for one in (shipped_plan(name), Path(name)) if one.is_file()), None)
     if file is None:
-        raise NotFound(f"training plan {name!r} is neither a file nor one that ships; use default or large")
+        raise NotFound(
+            f"training plan {name!r} is neither a file nor one that ships; use default, large or components"
+        )
     plan = load_plan(file)
     if seed is not None:
         data = plan.data.model_copy(update={"seed": seed})
