@@ -18,7 +18,7 @@ from detector.cards import CHANGE_LABELS, ChangeCard, condition_of
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
 from detector.oneoff_models import Models, sigmoid
-from detector.pairs import clearly_fallen, forest_loss, smoothed, transformation
+from detector.pairs import INDEX_BANDS, clearly_fallen, forest_loss, smoothed, transformation
 from registry.detection import DetectionSettings
 from registry.errors import InputError
 from registry.models import IncidentKind, Target
@@ -182,7 +182,8 @@ def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
 def _change_scores(
     card: ChangeCard, before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models
 ) -> dict[IncidentKind, Float32]:
-    """(h, w) probabilities of a model that sees both dates; lost forest must also have clearly fallen."""
+    """(h, w) probabilities of a model that sees both dates; where it can be told, lost forest must also
+    have clearly fallen."""
     from detector.engine import Device
     from detector.predict import Question, Vote, predict_image, references
 
@@ -194,9 +195,10 @@ def _change_scores(
     )
     found = predict_image(card, (before, after), question, device=Device(models.device)).logits
     chances = {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
-    by_order = replace(models, named=None)
-    forest = by_order.probabilities((Target.FOREST,), before)[Target.FOREST]
-    chances[IncidentKind.FOREST_LOSS] *= clearly_fallen(before, after, forest)
+    if before.keys() >= INDEX_BANDS:
+        by_order = replace(models, named=None)
+        forest = by_order.probabilities((Target.FOREST,), before)[Target.FOREST]
+        chances[IncidentKind.FOREST_LOSS] *= clearly_fallen(before, after, forest)
     return chances
 
 

@@ -30,10 +30,12 @@ LARGEST_COMMON = 0.3
 """Largest fall that is put down to season and air: a forest that is cleared whole falls further."""
 USUAL_COMMON = 0.1
 """The same where too little forest is seen to tell."""
+INDEX_BANDS = frozenset({"B04", "B08"})
+"""Without these no vegetation index is known, nor its fall."""
 CLEAR_FALL = 0.15
 """Fall beyond the common one that leaves no doubt."""
 SAMPLE_PX = 1_000_000
-"""Pixels at most that the median and spread are taken from."""
+"""Pixels at most that the quartiles are taken from."""
 
 
 def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
@@ -46,12 +48,10 @@ def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
 
 
 def clearly_fallen(before: Bands, after: Bands, forest_before: Float32) -> Float32:
-    """(h, w) from 0 to 1: how much of a CLEAR_FALL each pixel fell; 1 where the bands allow no index.
+    """(h, w) from 0 to 1: how much of a CLEAR_FALL each pixel fell. NaN = not seen.
 
-    What a model of two dates calls lost forest is multiplied by it. NaN = not seen.
+    What a model of two dates calls lost forest is multiplied by it.
     """
-    if not {"B04", "B08"} <= before.keys():
-        return np.ones_like(forest_before)
     share: Float32 = np.minimum(fall_beyond(before, after, forest_before) / np.float32(CLEAR_FALL), 1.0)
     return share.astype(np.float32)
 

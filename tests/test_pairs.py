@@ -77,5 +77,3 @@ def test_clearly_fallen_is_a_share_and_unseen_stays_unseen() -> None:
     assert np.isnan(share[0, 0])
     assert (share[CLEARED] == 1.0).all()
     assert np.nanmedian(share) == 0.0
-    radar = {"VV": after["B04"], "VH": after["B04"]}
-    assert (clearly_fallen(radar, radar, EVERYWHERE) == 1.0).all()

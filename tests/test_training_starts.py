@@ -12,11 +12,13 @@ import torch
 from detector.cards import Card, ChangeCard
 from detector.models import load_cards
 from detector.network import build
+from detector.training.cache import fill
 from detector.training.material import Three
 from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan, shipped_plan
+from detector.training.retrain import retraining
 from detector.training.starts import both_dates_alike, starts_of
 from detector.training.train_set import Origin, Workshop, train_set
-from registry.errors import ConfigError
+from registry.errors import ConfigError, InputError
 from tests.training_world import Discs, no_bar, small_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,6 +84,24 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(cards: dic
         starts_of(started(small_plan().runs["small-change"], cards, "small-rgbnir"), cards)
     with pytest.raises(ConfigError, match="no card of weights of our own"):
         starts_of(started(small_plan().runs["small-rgbnir"], cards, "small-change"), {})
+
+
+def test_a_start_that_nobody_handed_over_is_no_start_from_nothing(
+    cards: dict[str, Card], tmp_path: Path
+) -> None:
+    plan = started(small_plan().runs["small-rgbnir"], cards, "small-change")
+    shop = Workshop(tmp_path / "out", tmp_path / "cache", no_bar, processes=1)
+    with pytest.raises(InputError, match="starts from card small-change"):
+        train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, ORIGIN)
+
+
+def test_a_retrained_card_starts_from_itself(cards: dict[str, Card], tmp_path: Path) -> None:
+    runs = started(small_plan().runs["small-rgbnir"], cards, "small-change").runs
+    plan = small_plan(runs={"small-rgbnir": runs["own"]})
+    entries = fill(Discs(4, limit=4), tmp_path, Task.SEGMENT, 4).entries
+    cut = retraining(plan, entries, Task.SEGMENT, 64, cards)
+    assert list(cut.plan.runs) == list(cut.starts) == ["small-rgbnir-own"]
+    assert cut.plan.runs["small-rgbnir-own"].start_card is None
 
 
 def test_a_run_has_one_start() -> None:

@@ -73,7 +73,6 @@ class Schedule(Value):
     """null = the plan's."""
     patience: Count = 6
     """Epochs without a better validation after which a run stops."""
-
     stop_after: Count | None = Field(default=None, exclude_if=lambda value: value is None)
     """Epochs after which it ends, in the middle of its cycle, for another run to go on from."""
 

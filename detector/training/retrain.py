@@ -54,7 +54,8 @@ def retraining(
         card = cards.get(name)
         if isinstance(card, NetworkCard | ChangeCard) and _fits(card, plan, name):
             own = name + SUFFIX
-            chosen[own] = plan.runs[name].model_copy(update={"start": None, "width": card.plan.width})
+            anew = {"start": None, "start_card": None, "width": card.plan.width}
+            chosen[own] = plan.runs[name].model_copy(update=anew)
             starts[own] = _state(card, plan, name)
             normalisations[own] = card.normalisation
         else:

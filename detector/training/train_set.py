@@ -28,6 +28,7 @@ from detector.training.metrics import Sums, sums_of, total_of
 from detector.training.plan import Task, TrainingPlan, only
 from detector.training.workers import end_with
 from detector.weights import write_card
+from registry.errors import InputError
 from registry.log import configure, get_logger
 from registry.models import S1_BANDS, S2_BANDS, Sensor, Target
 from registry.values import digest
@@ -235,8 +236,12 @@ def _normalisation(
 
 def _start(plan: TrainingPlan, name: str, origin: Origin, made: Mapping[str, Made]) -> State | None:
     run = plan.runs[name]
+    if run.start is None and name in origin.starts:
+        return dict(origin.starts[name])
+    if run.start_card is not None:
+        raise InputError(f"run {name} starts from card {run.start_card.id}, which only `train` looks up")
     if run.start is None:
-        return dict(origin.starts[name]) if name in origin.starts else None
+        return None
     dates = 2 if run.task is Task.CHANGE else 1
     return narrowed(made[run.start].trained.state, plan.bands_of(run.start), plan.bands_of(name), dates)
 

@@ -164,6 +164,7 @@ def _retrain(
     from detector.training.plan import Task
     from detector.training.retrain import retraining
     from detector.training.sources import folder_source
+    from detector.training.starts import starts_of
     from detector.training.train_set import train_set
     from registry.settings import load_settings
 
@@ -173,7 +174,12 @@ def _retrain(
     settings = load_settings(options.config_path())
     cards = load_cards((shipped_cards(), *settings.model_cards))
     cut = retraining(plan, entries, task, source.size, cards)
-    origin = replace(_origin(simulated=False), starts=cut.starts, normalisations=cut.normalisations)
+    others = starts_of(cut.plan, cards)
+    origin = replace(
+        _origin(simulated=False),
+        starts={**others.states, **cut.starts},
+        normalisations={**others.normalisations, **cut.normalisations},
+    )
     return train_set(cut.plan, One(source, validate_from), shop, origin)
 
 
