@@ -47,10 +47,15 @@ def _write(
 
 
 def _compare(
-    before: Path, after: Path, out: Path, *, bands: str = ",".join(BANDS), extra: tuple[str, ...] = ()
+    before: Path,
+    after: Path,
+    out: Path,
+    *,
+    bands: str = ",".join(BANDS),
+    extra: tuple[str, ...] = (),
+    settings: str = "files: { compare: [] }",  # a plain square will do for models of single dates
 ) -> Any:
-    # A plain square will do for models of single dates.
-    (out.parent / "groundwatch.yml").write_text("files: { compare: [] }\n")
+    (out.parent / "groundwatch.yml").write_text(settings)
     command = ("compare", str(before), str(after), "--bands", bands, "--out", str(out), "--json", *extra)
     return program.run(command, out.parent)
 
@@ -136,6 +141,14 @@ def test_folders_are_paired_by_name_and_the_rest_is_said(tmp_path: Path) -> None
     assert rows["two"]["transformation_ha"] == 0.0
 
 
+def test_by_default_a_model_of_two_dates_answers(tmp_path: Path) -> None:
+    before, after = _write(tmp_path / "a.tif", _scene()), _write(tmp_path / "b.tif", _scene(seed=2))
+    done = _compare(before, after, tmp_path / "out", settings="{}")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["model"], row["polygons"]) == ("change-rgbnir-swir", 0)
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
@@ -166,7 +179,7 @@ def test_bad_images_get_one_line(tmp_path: Path, break_it: str, says: str) -> No
         _write(after, _scene(), left=700_000)
     elif break_it == "unknown":
         bands = "B99"
-    done = _compare(before, after, tmp_path / "out", bands=bands, extra=extra)
+    done = _compare(before, after, tmp_path / "out", bands=bands, extra=extra, settings="{}")
     assert done.returncode == 3, (done.stdout, done.stderr)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("groundwatch: ")

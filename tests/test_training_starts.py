@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.cards import Card, ChangeCard
-from detector.models import load_cards
+from detector.cards import Card, ChangeCard, NetworkCard
+from detector.models import load_cards, shipped_cards
 from detector.network import build
 from detector.training.cache import fill
 from detector.training.material import Three
-from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan, shipped_plan
+from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan, only, shipped_plan
 from detector.training.retrain import retraining
 from detector.training.starts import both_dates_alike, starts_of
 from detector.training.train_set import Origin, Workshop, train_set
 from registry.errors import ConfigError, InputError
+from registry.values import digest
 from tests.training_world import Discs, no_bar, small_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+TRAINED = (NetworkCard, ChangeCard)
 ORIGIN = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
 
 
@@ -119,3 +121,13 @@ def test_the_shipped_plan_starts_from_the_shipped_card() -> None:
     assert (plan.heads, plan.band_sets, plan.width) == (whole.heads, whole.band_sets, whole.width)
     cards = [name for name, run in whole.runs.items() if run.card and run.task is Task.SEGMENT]
     assert [name for name, run in plan.runs.items() if run.card] == cards
+    assert list(starts_of(plan, load_cards((shipped_cards(),))).states) == ["base"]
+
+
+def test_every_shipped_network_is_of_a_shipped_plan() -> None:
+    """What made the weights can be made again: the card's digest of its plan is that of the file."""
+    ours = [card for card in load_cards((shipped_cards(),)).values() if isinstance(card, TRAINED)]
+    assert len(ours) == 7
+    for card in ours:
+        plan = load_plan(shipped_plan("components" if "components" in card.command else "large"))
+        assert card.code_version.endswith(f"plan {digest(only(plan, [card.id]))[:12]}")

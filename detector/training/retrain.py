@@ -11,6 +11,7 @@ from detector.plans import STRIDE
 from detector.training.cache import Entry
 from detector.training.loop import State
 from detector.training.plan import Run, Task, TrainingPlan, only
+from detector.training.starts import onto
 from detector.weights import load_network
 from registry.chips import CHANNELS, Component
 from registry.errors import InputError
@@ -102,20 +103,5 @@ def _bands_seen(entries: tuple[Entry, ...]) -> set[str]:
 
 def _state(card: NetworkCard | ChangeCard, plan: TrainingPlan, name: str) -> State:
     """The card's weights, without the heads that are left out; heads of other labels start anew."""
-    from detector.network import build
-
-    network = build(plan.network_of(name).model_copy(update={"width": card.plan.width}))
-    known = {head.name: head.labels for head in card.plan.heads}
-    state = dict(network.state_dict())
-    kept = load_network(card).state_dict()
-    for key, value in kept.items():
-        parts = key.split(".")
-        head = parts[1] if parts[0] in ("heads", "networks") else None
-        same = head is None or known.get(head) == _labels(plan, name).get(head)
-        if key in state and same:
-            state[key] = value
-    return state
-
-
-def _labels(plan: TrainingPlan, name: str) -> dict[str, tuple[str, ...]]:
-    return {head.name: head.labels for head in plan.heads_of(name)}
+    network = plan.network_of(name).model_copy(update={"width": card.plan.width})
+    return onto(network, load_network(card).state_dict(), card.plan.heads, seed=plan.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from detector.cards import Card, ChangeCard, NetworkCard
 from detector.inputs import Normalisation
 from detector.network import build
+from detector.plans import Head, Plan
 from detector.training.loop import State, narrowed
 from detector.training.plan import Task, TrainingPlan
 from detector.weights import load_network
@@ -61,11 +62,16 @@ def _state(plan: TrainingPlan, name: str, card: NetworkCard | ChangeCard) -> Sta
     kept = narrowed(load_network(card).state_dict(), card.bands, bands, dates)
     if plan.runs[name].task is Task.SEGMENT and dates > 1:
         kept = both_dates_alike(kept, dates)
+    return onto(network, kept, card.plan.heads, seed=plan.seed)
+
+
+def onto(network: Plan, kept: State, heads: Sequence[Head], *, seed: int) -> State:
+    """Weights of a network with these heads, in another one: trunk and equal heads, others start anew."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        torch.manual_seed(seed)
         state = dict(build(network).state_dict())
-    heads = {head.name: head.labels for head in network.heads}
-    same = {head.name for head in card.plan.heads if heads.get(head.name) == head.labels}
+    labels = {head.name: head.labels for head in network.heads}
+    same = {head.name for head in heads if labels.get(head.name) == head.labels}
     return state | {
         key: value
         for key, value in kept.items()

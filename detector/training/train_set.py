@@ -236,12 +236,10 @@ def _normalisation(
 
 def _start(plan: TrainingPlan, name: str, origin: Origin, made: Mapping[str, Made]) -> State | None:
     run = plan.runs[name]
-    if run.start is None and name in origin.starts:
-        return dict(origin.starts[name])
-    if run.start_card is not None:
-        raise InputError(f"run {name} starts from card {run.start_card.id}, which only `train` looks up")
     if run.start is None:
-        return None
+        if run.start_card is not None and name not in origin.starts:
+            raise InputError(f"run {name} starts from card {run.start_card.id}, which only `train` looks up")
+        return dict(origin.starts[name]) if name in origin.starts else None
     dates = 2 if run.task is Task.CHANGE else 1
     return narrowed(made[run.start].trained.state, plan.bands_of(run.start), plan.bands_of(name), dates)
 
