@@ -7,7 +7,18 @@ import traceback
 
 import click
 
-from groundwatch.commands import demo, files, latency, places, running, setup, training, watching
+from groundwatch.commands import (
+    chips,
+    demo,
+    evaluation,
+    files,
+    latency,
+    places,
+    running,
+    setup,
+    training,
+    watching,
+)
 from groundwatch.console import Group, Options
 from registry.errors import GroundwatchError
 
@@ -24,7 +35,7 @@ def cli() -> None:
     """
 
 
-for module in (setup, places, running, watching, latency, files, training, demo):
+for module in (setup, places, running, watching, latency, files, training, evaluation, chips, demo):
     for command in module.COMMANDS:
         cli.add_command(command)
 
