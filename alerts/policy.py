@@ -167,7 +167,14 @@ def _fits(route: RouteSettings, notice: Notice, area: Area) -> bool:
         and (not route.tags or not set(route.tags).isdisjoint(area.tags))
         and incident.hectares >= route.min_hectares
         and (suspect or not route.suspects_only)
+        and _shows(route.components, incident)
     )
+
+
+def _shows(wanted: Collection[str], incident: Incident) -> bool:
+    """Whether the ground shows a wanted component, or nobody could look yet."""
+    seen = incident.components
+    return not wanted or seen is None or any(one.component in wanted for one in seen.shares)
 
 
 def _any_or(allowed: Collection[object], found: object) -> bool:

@@ -197,12 +197,13 @@ class _Scene:
 
 
 def _carried(before: Incident, fresh: Incident, absorbed: Sequence[str]) -> Incident:
-    """What an incident keeps: earlier dates, history, verdict and pictures until they are made again."""
+    """What an incident keeps: dates, history, verdict; pictures and components until they are made again."""
     kept = {
         "revision": before.revision,
         "growth": before.growth,
         "verdict": before.verdict,
         "pictures": before.pictures,
+        "components": before.components,
         "confirmed_on": before.confirmed_on or fresh.confirmed_on,
         "last_seen": max(before.last_seen, fresh.last_seen),
         "absorbed": tuple(sorted({*before.absorbed, *absorbed})),

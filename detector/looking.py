@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.models import Card, choose, joint_scores
+from detector.components import ComponentMaps, choose_mapper
+from detector.models import Card, SegmentCard, choose, joint_scores
 from detector.objects import watched
-from detector.products import PREVIEW_BANDS, write_preview
+from detector.products import PREVIEW_BANDS, pass_tags, write_preview
 from detector.quality import look_quality
 from detector.reading import ReaderSettings
 from detector.stack import Stack, read_stack
@@ -39,17 +40,21 @@ class Look:
     notes: tuple[str, ...]
 
 
-def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSettings, blobs: Blobs) -> Look:
-    """Read, weigh and score the pass; its preview is stored on the way."""
+def look_at(
+    task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSettings, blobs: Blobs, maps: ComponentMaps
+) -> Look:
+    """Read, weigh and score the pass; its preview and its component map are stored on the way."""
     pass_, area = task.pass_, task.area
     chosen = {target: _card(task, target, cards, _offered(task)) for target in area.targets}
-    needed = {band for card in chosen.values() for band in card.bands}
+    mapper = _Mapper.chosen(task, cards, _offered(task))
+    needed = {band for card in chosen.values() for band in card.bands} | mapper.bands
     partner = task.partner if pass_.sensor is Sensor.S2 and needed & set(S1_BANDS) else None
     stack = read_stack(pass_, partner, task.grid, needed | _preview(pass_), reader=reader)
     if partner is not None and not _covers(stack):
         log.info("partner covers too little, not fused", partner=partner.name)
         optical = {name for name in _offered(task) if name not in S1_BANDS}
         chosen = {target: _card(task, target, cards, optical) for target in area.targets}
+        mapper = _Mapper.chosen(task, cards, optical)
         stack = _without_radar(stack)
     quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
@@ -57,9 +62,45 @@ def look_at(task: PassFound, *, cards: Mapping[str, Card], reader: ReaderSetting
     age = stack.partner_age_days
     logits = joint_scores(chosen, stack.bands, partner_age_days=age, offset_known=True)
     rows = {target: _row(task, chosen[target], logit, quality.weight) for target, logit in logits.items()}
-    notes = (*stack.notes, *quality.notes)
+    unmapped = mapper.write(maps, pass_, stack)
+    notes = (*stack.notes, *quality.notes, *unmapped)
     log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])
     return Look(rows=rows, clear_fraction=quality.clear_fraction, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Mapper:
+    """Maps the mining components of an optical look, where a card fits; nothing rests on it."""
+
+    card: SegmentCard | None = None
+    reason: str = ""
+    """Why there is no card; empty = none is wanted."""
+
+    @classmethod
+    def chosen(cls, task: PassFound, cards: Mapping[str, Card], offered: Collection[str]) -> _Mapper:
+        """The best card for the pass."""
+        order = task.settings.components.models
+        if task.pass_.sensor is not Sensor.S2 or not order:
+            return cls()
+        try:
+            return cls(choose_mapper(cards, order, offered, partner_age_days=_partner_age(task)))
+        except (ConfigError, Reject) as exc:
+            return cls(reason=str(exc))
+
+    @property
+    def bands(self) -> set[str]:
+        return set(self.card.bands) if self.card else set()
+
+    def write(self, maps: ComponentMaps, pass_: Pass, stack: Stack) -> tuple[str, ...]:
+        """Store the map; a note where there is none, though one was wanted."""
+        reason = self.reason
+        if self.card is not None:
+            try:
+                age, tags = stack.partner_age_days, pass_tags(pass_)
+                maps.write(pass_.name, self.card, stack.bands, partner_age_days=age, tags=tags)
+            except (ConfigError, Reject) as exc:
+                reason = str(exc)
+        return (f"components not mapped: {reason}",) if reason else ()
 
 
 def _offered(task: PassFound) -> set[str]:
@@ -86,13 +127,16 @@ def _card(task: PassFound, target: Target, cards: Mapping[str, Card], offered: C
         if pass_.sensor is Sensor.S1:
             order = getattr(models, f"{target.value}_sar")
             return choose(cards, order, set(offered) & set(S1_BANDS), target=target)
-        age = None
-        if task.partner is not None:
-            age = (pass_.acquired - task.partner.acquired).total_seconds() / 86_400
         order = getattr(models, target.value)
-        return choose(cards, order, offered, target=target, partner_age_days=age)
+        return choose(cards, order, offered, target=target, partner_age_days=_partner_age(task))
     except ConfigError as exc:  # what an event names must not stop the detector
         raise Reject(str(exc)) from exc
+
+
+def _partner_age(task: PassFound) -> float | None:
+    if task.partner is None:
+        return None
+    return (task.pass_.acquired - task.partner.acquired).total_seconds() / 86_400
 
 
 def _preview(pass_: Pass) -> set[str]:

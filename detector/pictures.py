@@ -207,14 +207,7 @@ class _Studio:
         window = view.inside(self.grid)
         if min(window.shape) <= 0:
             return lambda _: False
-        part = Grid(
-            epsg=self.grid.epsg,
-            left=self.grid.left + window.column_start * RESOLUTION,
-            top=self.grid.top - window.row_start * RESOLUTION,
-            width=window.shape[1],
-            height=window.shape[0],
-        )
-        footprint = burn([land], part)
+        footprint = burn([land], window.cut(self.grid))
 
         def clear(entry: LedgerEntry) -> bool:
             if not self.blobs.exists(self._preview(entry)):

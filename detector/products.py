@@ -7,6 +7,7 @@ every pass before them; the digests of their states are in the name, so a re-fol
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from shapely.geometry import mapping
 
 from detector.colour import radar_colour, true_colour
-from detector.rasters import Style, encode_cog
+from detector.rasters import Style, encode_cog, read_raster
 from detector.state import PixelStatus, State, posterior
 from registry.blobs import Blobs
 from registry.errors import Exists
@@ -105,7 +106,7 @@ def write_preview(blobs: Blobs, pass_: Pass, grid: Grid, bands: Mapping[str, Flo
     if not blobs.exists(name):
         pixels = kind.paint([bands[band] for band in kind.needs])
         style = Style(names=kind.names, nodata=0, overviews="average")
-        _create(blobs, name, encode_cog(pixels, grid, style, tags=_pass_tags(pass_)))
+        _create(blobs, name, encode_cog(pixels, grid, style, tags=pass_tags(pass_)))
     return name
 
 
@@ -116,10 +117,13 @@ def write_products(
     area: Area,
     layers: Mapping[Target, Layer],
     *,
+    components: str = "",
     clear_fraction: float | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """Store status and probability of each target after the pass, and a STAC item; the item's blob name.
+
+    ``components``: blob of the pass's component map, if there is one.
 
     The item comes last, so where it is everything is; then nothing is done again.
     """
@@ -129,7 +133,7 @@ def write_products(
         return item_name
     assets: dict[str, Any] = {}
     for target in sorted(layers):
-        for asset, data in _masks(target, layers[target].state, grid, _pass_tags(pass_)).items():
+        for asset, data in _masks(target, layers[target].state, grid, pass_tags(pass_)).items():
             _create(blobs, f"{folder}/{asset}.tif", data)
             assets[asset] = _mask_asset(asset, data, grid)
     preview = preview_name(pass_.name, area.id, grid)
@@ -137,6 +141,8 @@ def write_products(
         assets["preview"] = _preview_asset(
             preview.rpartition("/")[2], blobs.get(preview), grid, _PREVIEWS[pass_.sensor]
         )
+    if components and blobs.exists(components):
+        assets["components"] = _components_asset(blobs, components, grid)
     item = _item(pass_, grid, area, assets)
     item["properties"] |= _own_properties(pass_, area, layers, clear_fraction, notes)
     _create(blobs, item_name, canonical_json(item))
@@ -152,7 +158,8 @@ def _create(blobs: Blobs, name: str, data: bytes) -> None:
         blobs.create(name, data)
 
 
-def _pass_tags(pass_: Pass) -> dict[str, str]:
+def pass_tags(pass_: Pass) -> dict[str, str]:
+    """What a raster of a pass says of it."""
     return {"pass": pass_.name, "acquired": utc_text(pass_.acquired), "platform": platform(pass_)}
 
 
@@ -200,8 +207,22 @@ def _preview_asset(file: str, data: bytes, grid: Grid, kind: _Preview) -> dict[s
     return asset | {"title": kind.title, "nodata": 0}
 
 
+def _components_asset(blobs: Blobs, name: str, grid: Grid) -> dict[str, Any]:
+    tags = read_raster(blobs.path(name)).tags
+    bands = [
+        {"name": head, "data_type": "uint8", "classification:classes": _classes(labels)}
+        for head, labels in json.loads(tags["labels"]).items()
+    ]
+    asset = _asset(f"../{name.rpartition('/')[2]}", blobs.get(name), grid, roles=["data"], bands=bands)
+    return asset | {"title": f"Mining components by the model {tags['model']}", "nodata": UNSEEN}
+
+
+def _classes(labels: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"value": value, "name": name} for value, name in enumerate(("background", *labels))]
+
+
 def _asset(
-    href: str, data: bytes, grid: Grid, *, roles: list[str], bands: list[dict[str, str]]
+    href: str, data: bytes, grid: Grid, *, roles: list[str], bands: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "href": href if href.startswith(".") else f"./{href}",

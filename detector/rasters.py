@@ -20,7 +20,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from registry.errors import NotFound, Reject
-from registry.grid import Grid
+from registry.grid import RESOLUTION, Grid
 
 BLOCK = 256
 """Edge of a tile in pixels."""
@@ -43,6 +43,17 @@ class Window:
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         return (self.row_stop - self.row_start, self.column_stop - self.column_start)
+
+    def cut(self, grid: Grid) -> Grid:
+        """The part of ``grid`` that it covers, as a grid of its own."""
+        rows, columns = self.shape
+        return Grid(
+            epsg=grid.epsg,
+            left=grid.left + self.column_start * RESOLUTION,
+            top=grid.top - self.row_start * RESOLUTION,
+            width=columns,
+            height=rows,
+        )
 
 
 @dataclass(frozen=True)

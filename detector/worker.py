@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from detector.components import ComponentMaps, name_components
 from detector.evidence import fold
 from detector.incidents import update
 from detector.ledger import Ledger, LedgerEntry, StateFiles, basis
@@ -93,6 +94,7 @@ class DetectorWorker:
                     task.grid,
                     task.area,
                     layers,
+                    components=self._maps(task).name(task.pass_.name),
                     clear_fraction=look.clear_fraction if look else None,
                     notes=look.notes if look else (),
                 )
@@ -110,6 +112,9 @@ class DetectorWorker:
     def _books(self, task: Task, snapshot: RegistrySnapshot) -> list[Book]:
         return [Book.open(self._blobs, task, target, self._cards, snapshot) for target in task.area.targets]
 
+    def _maps(self, task: Task) -> ComponentMaps:
+        return ComponentMaps.of(self._blobs, task, self._cards)
+
     def _look(self, task: PassFound, books: list[Book]) -> Look | None:
         """Read and score the pass and write its ledger rows, unless all of it is there already."""
         if task.pass_.withdrawn:
@@ -118,7 +123,7 @@ class DetectorWorker:
             return None
         if all(book.ledger.stored(task.pass_) and book.is_folded() for book in books):
             return None
-        look = look_at(task, cards=self._cards, reader=self._reader, blobs=self._blobs)
+        look = look_at(task, cards=self._cards, reader=self._reader, blobs=self._blobs, maps=self._maps(task))
         for book in books:
             book.ledger.write(task.pass_, task.grid, look.rows[book.target])
         return look
@@ -165,6 +170,7 @@ class Book:
     target: Target
     ledger: Ledger
     states: StateFiles
+    maps: ComponentMaps
     snapshot: RegistrySnapshot = field(repr=False)
     blobs: Blobs = field(repr=False)
 
@@ -180,7 +186,8 @@ class Book:
             blobs, area_id=task.area.id, target=target, basis=basis(task.grid, task.settings, texts)
         )
         states = StateFiles(blobs, area_id=task.area.id, target=target, fold_digest=task.settings.fold_digest)
-        return cls(task, target, ledger, states, snapshot, blobs)
+        maps = ComponentMaps.of(blobs, task, cards)
+        return cls(task, target, ledger, states, maps, snapshot, blobs)
 
     def is_empty(self) -> bool:
         """Whether no pass is in it."""
@@ -234,9 +241,11 @@ class Book:
             acquired=entries[-1].acquired,
             settings=self.task.settings,
         )
+        # Both do something where there is news, and a picture ends the news: components first.
+        named = name_components(updated, maps=self.maps, ledger=self.ledger, entries=entries)
         return picture_incidents(
             self.blobs,
-            updated,
+            named,
             snapshot=self.snapshot,
             grid=self.task.grid,
             ledger=self.ledger,

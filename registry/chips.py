@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from registry.models import S1_BANDS, S2_BANDS
 
@@ -44,6 +45,19 @@ class Component(StrEnum):
 
 
 COMPONENTS = tuple(Component)
+MINE_COMPONENTS = COMPONENTS[: COMPONENTS.index(Component.TRANSFORMED)]
+"""The twelve parts of a mine; the two others are what evidence is gathered for."""
+
+
+def _of_a_mine(component: Component) -> Component:
+    if component not in MINE_COMPONENTS:
+        raise ValueError(f"{component} is no part of a mine; name some of {', '.join(MINE_COMPONENTS)}")
+    return component
+
+
+MineComponent = Annotated[Component, AfterValidator(_of_a_mine)]
+"""One of the twelve."""
+
 BIT: Mapping[Component, int] = {component: 1 << number for number, component in enumerate(COMPONENTS)}
 """Each component's bit in a chip's labels; a pixel may carry several (a pond inside an excavation)."""
 UNKNOWN = 1 << 15

@@ -141,6 +141,18 @@ class VerdictSettings(Value):
     """Metres outside a valid permit that are still ``outside_within_grace``."""
 
 
+class ComponentSettings(Value):
+    """What stands on an incident's ground: named by the mining models, never decided by them."""
+
+    models: tuple[Slug, ...] = ("mining-rgbnir-swir", "mining-rgbnir")
+    """Cards with mining components, best first; the default ones need no band that is not read anyway.
+    Empty = incidents name no components."""
+    looks: int = Field(default=5, ge=1, le=50)
+    """Clear optical looks whose answers are averaged, the newest ones since the change was first seen."""
+    min_share: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Share of the footprint from which a component is named."""
+
+
 class ModelSettings(Value):
     """Which model cards may be used, best first; the first that the pass can feed is taken."""
 
@@ -177,6 +189,8 @@ class DetectionSettings(Value):
     """When a pixel is provisional, confirmed, cleared, reclaimed."""
     objects: ObjectSettings = ObjectSettings()
     """From pixels to incidents."""
+    components: ComponentSettings = ComponentSettings()
+    """What stands on an incident's ground: named by the mining models, never decided by them."""
     verdict: VerdictSettings = VerdictSettings()
     """The permit rule."""
     snapshot_every: int = Field(default=10, ge=1)

@@ -349,6 +349,27 @@ class Pictures(Value):
     """One PNG with both, outline, scale bar and dates: what a mail shows."""
 
 
+class ComponentShare(Value):
+    """How much of an incident's footprint one component covers."""
+
+    component: Slug
+    """Such as ``excavation`` or ``settling_pond``: a label of the model's."""
+    share: float = Field(gt=0.0, le=1.0)
+
+
+class Components(Value):
+    """What a mining model sees on an incident's ground: a hint at what the change is, no evidence of it."""
+
+    model: Slug
+    """Id of the model card."""
+    looks: int = Field(ge=1)
+    """Clear optical looks since the change was first seen, whose answers are averaged."""
+    newest: date
+    """Acquisition date of the newest of them."""
+    shares: tuple[ComponentShare, ...] = ()
+    """The largest first; a place may have several (a pond inside an excavation). Empty = none named."""
+
+
 class Incident(Value):
     """One change at one place over time, as the satellites see it."""
 
@@ -380,6 +401,8 @@ class Incident(Value):
     """Size at each revision, oldest first."""
     verdict: Verdict | None = None
     pictures: Pictures = Pictures()
+    components: Components | None = None
+    """null = no clear optical look was mapped yet, or none is to be."""
     sensors: tuple[Sensor, ...] = ()
     absorbed: tuple[str, ...] = ()
     """Ids of incidents that grew into this one: they leave the list without being withdrawn."""

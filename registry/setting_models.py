@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 from registry.bus.kafka_settings import KafkaSettings
+from registry.chips import MineComponent
 from registry.config_errors import config_error, merged
 from registry.detection import DetectionSettings
 from registry.geometry import AreaGeometry
@@ -162,6 +163,9 @@ class RouteSettings(Value):
     """Hectares from which an incident is told."""
     suspects_only: bool = False
     """True = only incidents suspected of being illegal."""
+    components: tuple[MineComponent, ...] = ()
+    """Mining components of which the incident's ground shows at least one; empty = all. An incident whose
+    ground no model has seen yet fits any route: nothing is kept back for want of a clear look."""
 
 
 class AlertSettings(Value):

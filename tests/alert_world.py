@@ -13,6 +13,8 @@ from registry.events import ChangeFound, Event, change_found
 from registry.models import (
     Area,
     AreaKind,
+    Components,
+    ComponentShare,
     Growth,
     Incident,
     IncidentKind,
@@ -70,6 +72,15 @@ def incident(place: str = "pit", **changes: Any) -> Incident:
         "growth": (Growth(acquired=date(2024, 7, 14), hectares=2.34),),
         "verdict": verdict(),
         "pictures": Pictures(side_by_side=PICTURE, before_acquired=date(2024, 5, 2)),
+        "components": Components(
+            model="mining-rgbnir-swir",
+            looks=3,
+            newest=date(2024, 7, 13),
+            shares=(
+                ComponentShare(component="excavation", share=0.62),
+                ComponentShare(component="settling_pond", share=0.18),
+            ),
+        ),
         "sensors": (Sensor.S2, Sensor.S1),
     }
     return Incident(**(facts | changes))

@@ -34,6 +34,8 @@ from registry.models import (
     Area,
     AreaKind,
     BandFile,
+    Components,
+    ComponentShare,
     Growth,
     Incident,
     IncidentKind,
@@ -131,6 +133,12 @@ def sample_incident() -> Incident:
         growth=(Growth(acquired=date(2024, 7, 1), hectares=0.87),),
         verdict=verdict,
         pictures=Pictures(side_by_side="pictures/1f0e8a7e/r2-01234567.png"),
+        components=Components(
+            model="mining-rgbnir-swir",
+            looks=3,
+            newest=date(2024, 7, 1),
+            shares=(ComponentShare(component="excavation", share=0.62),),
+        ),
         sensors=(Sensor.S2, Sensor.S1),
         absorbed=("1f0e8a7e-0000-5000-8000-000000000002",),
     )

@@ -15,11 +15,12 @@ from rasterio.transform import from_origin
 
 import detector.predict
 from detector.cards import Card
-from detector.looking import look_at
+from detector.components import ComponentMaps
+from detector.looking import Look, look_at
 from detector.models import load_cards, shipped_cards
 from detector.reading import ReaderSettings
-from registry.blobs import open_blobs
-from registry.detection import DetectionSettings, ModelSettings
+from registry.blobs import Blobs, open_blobs
+from registry.detection import ComponentSettings, DetectionSettings, ModelSettings
 from registry.events import PassFound, RegistryRef
 from registry.grid import Grid
 from registry.models import Area, AreaKind, BandFile, Pass, Target
@@ -31,7 +32,8 @@ GRID = Grid(epsg=32721, left=600_000, top=9_000_000, width=SIDE, height=SIDE)
 SETTINGS = DetectionSettings(
     models=ModelSettings(
         transformed=("shared", "transformed-spectral-rgbnir"), forest=("shared", "forest-spectral-swir")
-    )
+    ),
+    components=ComponentSettings(models=()),
 )
 
 
@@ -86,6 +88,11 @@ def task(folder: Path, bands: dict[str, NDArray[np.float32]], *, covered: int = 
     )
 
 
+def looked(found: PassFound, cards: dict[str, Card], blobs: Blobs) -> Look:
+    maps = ComponentMaps.of(blobs, found, cards)
+    return look_at(found, cards=cards, reader=ReaderSettings(local_files=True), blobs=blobs, maps=maps)
+
+
 def test_one_forward_pass_serves_both_targets(
     tmp_path: Path, cards: dict[str, Card], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +106,7 @@ def test_one_forward_pass_serves_both_targets(
 
     monkeypatch.setattr(detector.predict, "predict_image", counted)
     blobs = open_blobs(f"file://{tmp_path / 'blobs'}")
-    look = look_at(task(tmp_path, bands), cards=cards, reader=ReaderSettings(local_files=True), blobs=blobs)
+    look = looked(task(tmp_path, bands), cards, blobs)
     assert asked == [["forest", "transformed"]]
     for target in Target:
         row = look.rows[target]
@@ -113,11 +120,10 @@ def test_half_a_partner_is_not_shown_to_a_network_that_can_do_without(
 ) -> None:
     bands, _ = image((SIDE, SIDE), seed=41)
     blobs = open_blobs(f"file://{tmp_path / 'blobs'}")
-    reader = ReaderSettings(local_files=True)
-    half = look_at(task(tmp_path, bands, covered=40), cards=cards, reader=reader, blobs=blobs)
+    half = looked(task(tmp_path, bands, covered=40), cards, blobs)
     full = task(tmp_path, bands)
     alone = full.model_copy(update={"partner": None})
-    none = look_at(alone, cards=cards, reader=reader, blobs=open_blobs(f"file://{tmp_path / 'other'}"))
+    none = looked(alone, cards, open_blobs(f"file://{tmp_path / 'other'}"))
     for target in Target:
         assert half.rows[target].source == "s2:shared"
         assert np.array_equal(half.rows[target].score, none.rows[target].score)

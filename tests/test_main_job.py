@@ -80,6 +80,7 @@ def test_real_passes_become_mails_people_can_act_on(
         assert skill.recall >= 0.80
         assert skill.false_share <= 0.25
 
+        _check_ground(shown)
         _check_mails(mail.got, shown)
         before, sent = home.results(), len(mail.got)
         again = home.json("run", "--once")
@@ -96,6 +97,14 @@ def _is_done(app: App, *, passes: int) -> bool:
     return queued == 0 and app.store.status().pending_deliveries == 0
 
 
+def _check_ground(shown: list[dict[str, Any]]) -> None:
+    """Every one was looked at, and no mine is seen where trees were cut."""
+    seen = [one["incident"]["components"] for one in shown]
+    assert all(seen)
+    assert {one["model"] for one in seen} == {"mining-rgbnir-swir"}
+    assert sum(bool(one["shares"]) for one in seen) <= 1
+
+
 def _check_mails(mails: list[Any], shown: list[dict[str, Any]]) -> None:
     assert len({mail["Message-ID"] for mail in mails}) == len(mails)
     told = sum(len(one["notices"]) for one in shown)
@@ -107,7 +116,9 @@ def _check_mails(mails: list[Any], shown: list[dict[str, Any]]) -> None:
         feature = json.loads(geojson.get_payload(decode=True))["features"][0]
         assert shape(feature["geometry"]).is_valid
         assert parts["image/png"].get_payload(decode=True).startswith(b"\x89PNG")
-        assert "uspected" in parts["text/plain"].get_content()
+        text = parts["text/plain"].get_content()
+        assert "uspected" in text
+        assert "WHAT IT LOOKS LIKE" in text or text.startswith(("RECLAIMED", "WITHDRAWN"))
 
 
 @pytest.mark.timeout(900)

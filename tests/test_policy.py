@@ -7,10 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from alerts.policy import decide, targets_of
-from registry.models import Incident, IncidentKind, IncidentStatus, Notice, NoticeKind, Review, VerdictCase
+from registry.models import (
+    Components,
+    ComponentShare,
+    Incident,
+    IncidentKind,
+    IncidentStatus,
+    Notice,
+    NoticeKind,
+    Review,
+    VerdictCase,
+)
 from registry.setting_models import RouteSettings
 from registry.settings import AlertSettings
 from registry.stored import StoredIncident
@@ -175,6 +185,33 @@ def test_without_routes_every_target_hears() -> None:
 def test_route_matching(route: dict[str, object], fits: bool) -> None:
     chosen = RouteSettings.model_validate({"targets": ["police"]} | route)
     assert targets_of(notice(), AREA, rules(chosen), told_before=()) == (("police",) if fits else ())
+
+
+def components(shares: dict[str, float]) -> Components:
+    named = tuple(ComponentShare(component=name, share=share) for name, share in shares.items())
+    return Components(model="mining-rgbnir", looks=3, newest=FIRST.last_seen, shares=named)
+
+
+@pytest.mark.parametrize(
+    ("shares", "fits"),
+    [
+        ({"excavation": 0.6, "settling_pond": 0.2}, True),
+        ({"excavation": 0.9}, False),
+        ({}, False),
+        (None, True),
+    ],
+)
+def test_a_route_for_components_keeps_nothing_back_that_no_model_saw(
+    shares: dict[str, float] | None, fits: bool
+) -> None:
+    one = FIRST.model_copy(update={"components": None if shares is None else components(shares)})
+    ponds = RouteSettings.model_validate({"targets": ["police"], "components": ["settling_pond", "dam"]})
+    assert targets_of(notice(one=one), AREA, rules(ponds), told_before=()) == (("police",) if fits else ())
+
+
+def test_a_route_names_parts_of_a_mine() -> None:
+    with pytest.raises(ValidationError, match="forest is no part of a mine; name some of preparatory_works"):
+        RouteSettings.model_validate({"targets": ["police"], "components": ["forest"]})
 
 
 @pytest.mark.parametrize("one", [with_case(VerdictCase.INSIDE), FIRST.model_copy(update={"verdict": None})])

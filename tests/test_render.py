@@ -71,6 +71,8 @@ FACTS = [
     "2024-07-14",
     "99.7 %",
     "Sentinel-2",
+    "excavation on 62 %, settling pond on 18 % of it",
+    "mean of 3 clear looks up to 2024-07-13 by the model mining-rgbnir-swir",
     "Suspected only",
 ]
 
@@ -83,6 +85,17 @@ def test_the_substance_is_in_every_form(fact: str) -> None:
     assert fact.lower() in mail.text.lower()
     if fact != "Suspected excavation":  # in Slack it is the title above the text
         assert fact.lower() in chat.body.lower()
+
+
+def test_what_no_model_saw_or_knows_is_said_or_left_out() -> None:
+    known = incident().components
+    assert known is not None
+    nothing = incident(components=known.model_copy(update={"shares": (), "looks": 1}))
+    for channel in (MAIL, SLACK):
+        assert "no part of a mine that our model knows" in render(notice(one=nothing), channel).body.lower()
+        assert "mean of 1 clear look up to" in render(notice(one=nothing), channel).body.lower()
+        assert "looks like" not in render(notice(one=incident(components=None)), channel).body.lower()
+        assert "looks like" not in render(notice(NoticeKind.WITHDRAWN), channel).body.lower()
 
 
 def test_subject_says_what_where_how_much() -> None:
@@ -259,7 +272,7 @@ def test_names_cannot_add_markup_in_slack(name: str) -> None:
     assert [link.partition("|")[2] for link in links] == ["Map", "Satellite image"]
     assert "evil.example" not in outside_code
     assert "<!" not in sent
-    assert len(re.findall(r"\*[^*\n]+\*", outside_code)) == 5, "only our own bold words"
+    assert len(re.findall(r"\*[^*\n]+\*", outside_code)) == 6, "only our own bold words"
 
 
 @pytest.mark.parametrize(

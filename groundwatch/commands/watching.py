@@ -12,6 +12,7 @@ from groundwatch.console import Command, Group, Options, pass_options, show_rows
 if TYPE_CHECKING:
     from groundwatch.wiring import App
     from registry.bus import DeadLetter
+    from registry.models import Components
     from registry.store import StoredIncident
 
 
@@ -129,6 +130,14 @@ def _plain_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "times": row["times"] and row["times"].model_dump(mode="json")} for row in rows]
 
 
+def _looks_like(found: Components | None) -> str | None:
+    """``excavation 62 %, settling_pond 18 % (mining-rgbnir-swir, 5 looks)``."""
+    if found is None:
+        return None
+    named = ", ".join(f"{one.component} {one.share:.0%}".replace("%", " %") for one in found.shares)
+    return f"{named or 'no part of a mine'} ({found.model}, {found.looks} looks up to {found.newest})"
+
+
 def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
     incident = stored.incident
     row = {**_for_people(_incident_row(stored)), "id": incident.id, "gone": stored.gone}
@@ -136,6 +145,7 @@ def _show_incident(options: Options, app: App, stored: StoredIncident) -> None:
     row["last_clear_before"] = incident.last_clear_before
     row["looks"] = incident.looks
     row["probability"] = f"{incident.probability:.3f}"
+    row["looks_like"] = _looks_like(incident.components)
     picture = incident.pictures.side_by_side
     row["picture"] = app.blobs.url(picture) if picture else None
     show_value(options, row)
