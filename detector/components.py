@@ -203,6 +203,8 @@ def _looks(
         except (NotFound, Reject) as exc:  # a hint less, no reason to stop
             log.warning("component map is left out", look=entry.pass_name, reason=str(exc))
             continue
+        if float((raster.bands[0] != UNSEEN)[footprint].mean()) < CLEAR_FOOTPRINT:
+            continue
         found += 1
         yield _Mapped(entry.acquired.date(), raster.tags["model"], _shares(raster, footprint))
 

@@ -62,7 +62,7 @@ def look_at(
     age = stack.partner_age_days
     logits = joint_scores(chosen, stack.bands, partner_age_days=age, offset_known=True)
     rows = {target: _row(task, chosen[target], logit, quality.weight) for target, logit in logits.items()}
-    unmapped = mapper.write(maps, pass_, stack)
+    unmapped = mapper.write(maps, pass_, stack) if quality.clear_fraction else ()
     notes = (*stack.notes, *quality.notes, *unmapped)
     log.info("pass read", clear=round(quality.clear_fraction, 3), cards=[card.id for card in chosen.values()])
     return Look(rows=rows, clear_fraction=quality.clear_fraction, notes=notes)

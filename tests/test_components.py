@@ -30,6 +30,7 @@ from registry.models import Components, ComponentShare, Growth, Incident, Incide
 from tests.small_networks import BANDS, image, written
 from tests.storage_samples import START, make_pass
 from tests.test_looking import looked, task
+from tests.test_looking import put as put_band
 from tests.test_pictures import told
 from tests.test_products import AREA, FOREST, GRID, blobs, ledger_of, row_of, some_state
 
@@ -143,6 +144,16 @@ def test_without_a_card_that_fits_detection_goes_on_and_says_so(
     assert not at.exists(ComponentMaps.of(at, found, cards).name(found.pass_.name))
 
 
+def test_a_look_through_cloud_alone_is_not_mapped(tmp_path: Path, cards: dict[str, Card]) -> None:
+    found, at, _ = mapping(tmp_path, cards, "shared")
+    hidden = {name: np.full((SIDE, SIDE), 0.9, np.float32) for name in BANDS}
+    for name, band in hidden.items():
+        put_band(tmp_path / f"{name}.tif", band)
+    look = looked(found, cards, at)
+    assert look.clear_fraction == 0.0
+    assert not at.exists(ComponentMaps.of(at, found, cards).name(found.pass_.name))
+
+
 def test_the_map_is_an_asset_of_the_pass(blobs: Blobs) -> None:
     one = make_pass(3)
     maps = maps_of(blobs)
@@ -173,13 +184,15 @@ def maps_of(where: Blobs, **changes: Any) -> ComponentMaps:
     return ComponentMaps(where, "pit", GRID, SETTINGS.model_copy(update=changes), "basis123")
 
 
-def put(maps: ComponentMaps, day: int, shares: dict[str, float], *, model: str = "shared") -> None:
+def put(
+    maps: ComponentMaps, day: int, shares: dict[str, float], *, model: str = "shared", unseen: int = 5
+) -> None:
     """A map in which the first rows of the footprint, as far as the share goes, are of a component."""
     bands = np.zeros((len(HEADS), *GRID.shape), np.uint8)
     for number, labels in enumerate(HEADS.values()):
         for code, label in enumerate(labels, start=1):
             bands[number, 30 : 30 + round(10 * shares.get(label, 0.0)), 30:40] = code
-    bands[:, :5] = UNSEEN
+    bands[:, :unseen] = UNSEEN
     tags = {**pass_tags(make_pass(day)), "model": model, "labels": json.dumps(HEADS)}
     style = Style(names=tuple(HEADS), nodata=UNSEEN, overviews="mode")
     maps.blobs.create(maps.name(make_pass(day).name), encode_cog(bands, GRID, style, tags=tags))
@@ -217,6 +230,8 @@ def test_shares_are_means_of_the_newest_clear_looks_since_the_change(blobs: Blob
     put(maps, 40, {"infrastructure": 1.0})
     look(ledger, 55, sensor=Sensor.S1)
     look(ledger, 60)  # not mapped
+    look(ledger, 65)
+    put(maps, 65, {}, unseen=35)  # a band is missing over half of it
     found = named(maps, ledger)
     assert found == Components(
         model="shared",

@@ -80,6 +80,7 @@ def _incident_row(stored: StoredIncident) -> dict[str, Any]:
         "review": stored.review.value,
         "ha": round(incident.hectares, 2),
         "verdict": incident.verdict.case.value if incident.verdict else "",
+        "looks_like": _first_component(incident.components),
         "first_seen": incident.first_seen.isoformat(),
         "confirmed_on": incident.confirmed_on.isoformat() if incident.confirmed_on else None,
         "last_seen": incident.last_seen.isoformat(),
@@ -128,6 +129,13 @@ def _notices(app: App, stored: StoredIncident) -> list[dict[str, Any]]:
 def _plain_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same rows, as JSON can hold them."""
     return [{**row, "times": row["times"] and row["times"].model_dump(mode="json")} for row in rows]
+
+
+def _first_component(found: Components | None) -> str | None:
+    """The one that covers most; ``nothing known`` where a model found none, None where none looked."""
+    if found is None:
+        return None
+    return found.shares[0].component if found.shares else "nothing known"
 
 
 def _looks_like(found: Components | None) -> str | None:
