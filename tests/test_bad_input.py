@@ -1,7 +1,7 @@
 """Bad passes through the whole program: neighbours go on, nothing is lost, and what is mended counts in full.
 
-What can be wrong with files and settings given by people is covered in test_imports, test_geometry,
-test_settings and test_cli; what a STAC server may answer in test_poll and test_catalog.
+What can be wrong with files and settings given by people is covered in test_imports, test_registers,
+test_geometry, test_settings and test_cli; what a STAC server may answer in test_poll and test_catalog.
 """
 
 from __future__ import annotations
