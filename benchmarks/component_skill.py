@@ -43,7 +43,7 @@ class Names:
     def __init__(self, card: SegmentCard, least: float) -> None:
         self.card, self.least = card, least
         self.named, self.true, self.both = Counter[str](), Counter[str](), Counter[str]()
-        self.mines = self.first_right = self.silent = 0
+        self.mines = self.first_right = self.silent = 0  # of patches that have a component
         self.clearings = self.clearings_named = 0
 
     def add(self, pair: ChipPair) -> None:
@@ -65,10 +65,12 @@ class Names:
             self.clearings_named += bool(averaged([shares(found, heads, patch)], least=self.least))
 
     def _mine(self, named: list[str], true: list[str]) -> None:
-        self.mines += 1
         self.named.update(named)
         self.true.update(true)
         self.both.update(set(named) & set(true))
+        if not true:
+            return
+        self.mines += 1
         self.silent += not named
         self.first_right += bool(named) and named[0] in true
 
@@ -104,10 +106,12 @@ def main() -> None:
         names.add(source.pair(number))
     rows = list(names.rows())
     print(table(rows))
+    mines, clearings = max(names.mines, 1), max(names.clearings, 1)
     print(
-        f"{names.mines} patches of new mine: first name right {names.first_right / max(names.mines, 1):.2f}, "
-        f"named nothing {names.silent / max(names.mines, 1):.2f}; {names.clearings} of lost forest: "
-        f"named as part of a mine {names.clearings_named / max(names.clearings, 1):.2f}"
+        f"{names.mines} patches of new mine with a component: "
+        f"first name right {names.first_right / mines:.2f}, "
+        f"named nothing {names.silent / mines:.2f}; "
+        f"{names.clearings} of lost forest: named as part of a mine {names.clearings_named / clearings:.2f}"
     )
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))

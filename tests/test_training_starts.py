@@ -115,19 +115,23 @@ def test_a_run_has_one_start() -> None:
         TrainingPlan.model_validate(plan.model_dump(mode="json") | {"runs": runs})
 
 
-def test_the_shipped_plan_starts_from_the_shipped_card() -> None:
+def test_the_shipped_plans_start_from_shipped_cards() -> None:
     plan = load_plan(shipped_plan("components"))
     whole = load_plan(shipped_plan("large"))
     assert (plan.heads, plan.band_sets, plan.width) == (whole.heads, whole.band_sets, whole.width)
     cards = [name for name, run in whole.runs.items() if run.card and run.task is Task.SEGMENT]
     assert [name for name, run in plan.runs.items() if run.card] == cards
-    assert list(starts_of(plan, load_cards((shipped_cards(),))).states) == ["base"]
+    shipped = load_cards((shipped_cards(),))
+    assert list(starts_of(plan, shipped).states) == ["base"]
+    colours = load_plan(shipped_plan("rgb"))
+    assert (colours.heads, colours.width) == (whole.heads, whole.width)
+    assert list(starts_of(colours, shipped).states) == ["mining-rgb"]
 
 
 def test_every_shipped_network_is_of_a_shipped_plan() -> None:
     """What made the weights can be made again: the card's digest of its plan is that of the file."""
     ours = [card for card in load_cards((shipped_cards(),)).values() if isinstance(card, TRAINED)]
-    assert len(ours) == 7
+    assert len(ours) == 8
     for card in ours:
-        plan = load_plan(shipped_plan("components" if "components" in card.command else "large"))
+        plan = load_plan(shipped_plan(card.command.split("--plan ")[1].split()[0]))
         assert card.code_version.endswith(f"plan {digest(only(plan, [card.id]))[:12]}")
