@@ -46,15 +46,16 @@ def look_at(
     """Read, weigh and score the pass; its preview and its component map are stored on the way."""
     pass_, area = task.pass_, task.area
     chosen = {target: _card(task, target, cards, _offered(task)) for target in area.targets}
-    mapper = _Mapper.chosen(task, cards, _offered(task))
-    needed = {band for card in chosen.values() for band in card.bands} | mapper.bands
+    needed = {band for card in chosen.values() for band in card.bands}
+    mapper = _Mapper.chosen(task, cards, _offered(task), read=needed | _preview(pass_))
+    needed |= mapper.bands
     partner = task.partner if pass_.sensor is Sensor.S2 and needed & set(S1_BANDS) else None
     stack = read_stack(pass_, partner, task.grid, needed | _preview(pass_), reader=reader)
     if partner is not None and not _covers(stack):
         log.info("partner covers too little, not fused", partner=partner.name)
         optical = {name for name in _offered(task) if name not in S1_BANDS}
         chosen = {target: _card(task, target, cards, optical) for target in area.targets}
-        mapper = _Mapper.chosen(task, cards, optical)
+        mapper = _Mapper.chosen(task, cards, optical, read=stack.bands)
         stack = _without_radar(stack)
     quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
@@ -77,11 +78,16 @@ class _Mapper:
     """Why there is no card; empty = none is wanted."""
 
     @classmethod
-    def chosen(cls, task: PassFound, cards: Mapping[str, Card], offered: Collection[str]) -> _Mapper:
-        """The best card for the pass."""
-        order = task.settings.components.models
+    def chosen(
+        cls, task: PassFound, cards: Mapping[str, Card], offered: Collection[str], *, read: Collection[str]
+    ) -> _Mapper:
+        """The best card for the pass; for its sake no band is fetched, unless the settings say so."""
+        wish = task.settings.components
+        order = wish.models
         if task.pass_.sensor is not Sensor.S2 or not order:
             return cls()
+        if not wish.extra_bands:
+            offered = set(offered) & set(read)
         try:
             return cls(choose_mapper(cards, order, offered, partner_age_days=_partner_age(task)))
         except (ConfigError, Reject) as exc:

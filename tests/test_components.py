@@ -18,13 +18,14 @@ import torch
 from detector.cards import Card, Condition, NetworkCard
 from detector.components import UNSEEN, ComponentMaps, choose_mapper, name_components
 from detector.ledger import Ledger
+from detector.looking import Look
 from detector.models import load_cards, shipped_cards
 from detector.products import Layer, pass_tags, write_products
 from detector.rasters import Style, encode_cog
 from detector.state import source_name
 from registry.blobs import Blobs, open_blobs
 from registry.chips import MINE_COMPONENTS
-from registry.detection import ComponentSettings, DetectionSettings
+from registry.detection import ComponentSettings, DetectionSettings, ModelSettings
 from registry.errors import ConfigError, Reject
 from registry.models import Components, ComponentShare, Growth, Incident, IncidentStatus, Pictures, Sensor
 from tests.small_networks import BANDS, image, written
@@ -142,6 +143,22 @@ def test_without_a_card_that_fits_detection_goes_on_and_says_so(
     assert set(look.rows) == set(found.area.targets)
     assert look.notes[-1].startswith(said)
     assert not at.exists(ComponentMaps.of(at, found, cards).name(found.pass_.name))
+
+
+def test_for_a_map_alone_no_band_is_fetched_unless_asked_for(tmp_path: Path, cards: dict[str, Card]) -> None:
+    found, at, _ = mapping(tmp_path, cards, "shared")
+    lean = ModelSettings(transformed=("transformed-spectral-rgbnir",), forest=("forest-spectral-rgbnir",))
+    name = ComponentMaps.of(at, found, cards).name(found.pass_.name)
+
+    def look(*, extra: bool) -> Look:
+        wish = ComponentSettings(models=("shared",), extra_bands=extra)
+        settings = found.settings.model_copy(update={"models": lean, "components": wish})
+        return looked(found.model_copy(update={"settings": settings}), cards, at)
+
+    assert "lacks B11" in look(extra=False).notes[-1]
+    assert not at.exists(name)
+    look(extra=True)
+    assert at.exists(name)
 
 
 def test_a_look_through_cloud_alone_is_not_mapped(tmp_path: Path, cards: dict[str, Card]) -> None:
