@@ -22,11 +22,14 @@ from detector.colour import radar_colour, true_colour
 from detector.rasters import Style, encode_cog, read_raster
 from detector.state import PixelStatus, State, posterior
 from registry.blobs import Blobs
-from registry.errors import Exists
+from registry.errors import Exists, Reject
 from registry.geometry import hectares
 from registry.grid import RESOLUTION, Grid
+from registry.log import get_logger
 from registry.models import Area, Pass, Scene, Sensor, Target
 from registry.values import canonical_json, digest, utc_text
+
+log = get_logger(__name__)
 
 Float32 = NDArray[np.float32]
 
@@ -142,7 +145,10 @@ def write_products(
             preview.rpartition("/")[2], blobs.get(preview), grid, _PREVIEWS[pass_.sensor]
         )
     if components and blobs.exists(components):
-        assets["components"] = _components_asset(blobs, components, grid)
+        try:
+            assets["components"] = _components_asset(blobs, components, grid)
+        except Reject as exc:  # a hint less, no reason to stop
+            log.warning("component map is left out", look=pass_.name, reason=str(exc))
     item = _item(pass_, grid, area, assets)
     item["properties"] |= _own_properties(pass_, area, layers, clear_fraction, notes)
     _create(blobs, item_name, canonical_json(item))

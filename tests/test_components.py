@@ -186,8 +186,12 @@ def test_the_map_is_an_asset_of_the_pass(blobs: Blobs) -> None:
     assert [one["name"] for one in water["classification:classes"]] == ["background", "settling_pond"]
     path = Path(blobs.path(name.rpartition("/")[0])) / asset["href"]
     assert path.resolve().read_bytes() == blobs.get(maps.name(one.name))
-    without = write_products(blobs, make_pass(4), GRID, AREA, {FOREST: Layer(some_state(), "d")})
-    assert "components" not in json.loads(blobs.get(without))["assets"]
+    blobs.create(maps.name(make_pass(5).name), b"no raster")
+    for day, there in ((4, ""), (5, maps.name(make_pass(5).name))):
+        without = write_products(
+            blobs, make_pass(day), GRID, AREA, {FOREST: Layer(some_state(), "d")}, components=there
+        )
+        assert "components" not in json.loads(blobs.get(without))["assets"]
 
 
 # ---------------------------------------------------------------- naming an incident
