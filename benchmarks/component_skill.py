@@ -19,11 +19,10 @@ from scipy.ndimage import label
 from benchmarks.real_skill import Row, table
 from detector.components import averaged, choose_mapper, map_components, mine_heads, shares
 from detector.models import SegmentCard, load_cards, shipped_cards
+from detector.objects import Mask
 from groundwatch.simulated import TEST_SEEDS, simulated
 from registry.chips import Change, ChipPair, Component, by_name, class_codes
 from registry.detection import ComponentSettings
-
-Mask = NDArray[np.bool_]
 
 SMALLEST_PX = 10
 """Pixels of 10 m of the smallest patch: the minimum mapping unit."""

@@ -22,6 +22,7 @@ from detector.ledger import Ledger, LedgerEntry
 from detector.models import check_bands, choose
 from detector.objects import Mask, burn
 from detector.pictures import CLEAR_FOOTPRINT, MAX_TRIES, is_due
+from detector.products import UNSEEN
 from detector.rasters import Raster, Style, Window, encode_cog, read_raster
 from detector.state import is_optical
 from registry.blobs import Blobs
@@ -38,8 +39,6 @@ log = get_logger(__name__)
 
 Float32 = NDArray[np.float32]
 
-UNSEEN = 255
-"""Value of a pixel in which a needed band has no data, as in detector.predict."""
 DECIMALS = 2
 """Of a share: a percent, below which two machines may differ."""
 

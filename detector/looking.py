@@ -46,18 +46,19 @@ def look_at(
     """Read, weigh and score the pass; its preview and its component map are stored on the way."""
     pass_, area = task.pass_, task.area
     chosen = {target: _card(task, target, cards, _offered(task)) for target in area.targets}
-    needed = {band for card in chosen.values() for band in card.bands}
-    mapper = _Mapper.chosen(task, cards, _offered(task), read=needed | _preview(pass_))
-    needed |= mapper.bands
+    judged = {band for card in chosen.values() for band in card.bands} | _preview(pass_)
+    mapper = _Mapper.chosen(task, cards, _offered(task), read=judged)
+    needed = judged | mapper.bands
     partner = task.partner if pass_.sensor is Sensor.S2 and needed & set(S1_BANDS) else None
-    stack = read_stack(pass_, partner, task.grid, needed | _preview(pass_), reader=reader)
-    if partner is not None and not _covers(stack):
+    stack = read_stack(pass_, partner, task.grid, needed, reader=reader)
+    if partner is not None and not _covers(_only(stack, judged | set(S1_BANDS))):
         log.info("partner covers too little, not fused", partner=partner.name)
         optical = {name for name in _offered(task) if name not in S1_BANDS}
         chosen = {target: _card(task, target, cards, optical) for target in area.targets}
         mapper = _Mapper.chosen(task, cards, optical, read=stack.bands)
         stack = _without_radar(stack)
-    quality = look_quality(stack, task.settings.quality, inside=watched(task.grid, area))
+    # A gap in a band that only the map needs must not change what counts as seen.
+    quality = look_quality(_only(stack, judged), task.settings.quality, inside=watched(task.grid, area))
     write_preview(blobs, pass_, task.grid, stack.bands)
     # Ingest settled the offset by the processing baseline.
     age = stack.partner_age_days
@@ -159,8 +160,11 @@ def _covers(stack: Stack) -> bool:
 
 def _without_radar(stack: Stack) -> Stack:
     """Models that can do without the partner must not see it in half of their pixels."""
-    optical = {name: band for name, band in stack.bands.items() if name not in S1_BANDS}
-    return replace(stack, bands=optical, partner_age_days=None)
+    return replace(_only(stack, set(stack.bands) - set(S1_BANDS)), partner_age_days=None)
+
+
+def _only(stack: Stack, names: Collection[str]) -> Stack:
+    return replace(stack, bands={name: band for name, band in stack.bands.items() if name in names})
 
 
 def _row(task: PassFound, card: Card, logit: Float32, weight: NDArray[np.uint8]) -> LedgerRow:

@@ -64,7 +64,7 @@ PREVIEW_BANDS = {sensor: kind.needs for sensor, kind in _PREVIEWS.items()}
 """What previews, and so pictures, are made of."""
 
 UNSEEN = 255
-"""Mask value where no look was judged yet."""
+"""Mask value where no look was judged yet, or a band that a map needs has no data."""
 
 _STATUS_COLOURS = {
     PixelStatus.NONE: (0, 0, 0, 0),

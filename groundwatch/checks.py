@@ -62,7 +62,9 @@ def _places(app: App) -> Iterator[Check]:
 
 
 def _models(app: App) -> Iterator[Check]:
+    from detector.components import choose_mapper
     from detector.models import check_weights, load_cards, shipped_cards
+    from registry.models import BANDS
 
     def describe() -> str:
         cards = load_cards((shipped_cards(), *app.settings.model_cards))
@@ -70,7 +72,13 @@ def _models(app: App) -> Iterator[Check]:
             check_weights(card)
         return ", ".join(sorted(cards))
 
+    def components() -> str:
+        cards = load_cards((shipped_cards(), *app.settings.model_cards))
+        order = app.settings.detection.components.models
+        return ", ".join(choose_mapper(cards, (name,), BANDS).id for name in order) or "none wanted"
+
     yield _try("model cards", describe)
+    yield _try("detection.components.models", components)
 
 
 def _providers(app: App, *, offline: bool) -> Iterator[Check]:

@@ -147,7 +147,8 @@ class ComponentSettings(Value):
     models: tuple[Slug, ...] = ("mining-rgbnir-swir", "mining-rgbnir")
     """Cards with mining components, best first. Empty = incidents name no components."""
     extra_bands: bool = False
-    """True = bands are read that nothing else needs; false = the first card that can do with the others."""
+    """True = bands are read that nothing else needs, and a pass waits for them as for any other; they change
+    no evidence. false = the first card that can do with the others."""
     looks: int = Field(default=5, ge=1, le=50)
     """Clear optical looks whose answers are averaged, the newest ones since the change was first seen."""
     min_share: float = Field(default=0.1, gt=0.0, le=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +12,13 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-import torch
 
 from detector.cards import Card, Condition, NetworkCard
-from detector.components import UNSEEN, ComponentMaps, choose_mapper, name_components
+from detector.components import ComponentMaps, choose_mapper, name_components
 from detector.ledger import Ledger
 from detector.looking import Look
 from detector.models import load_cards, shipped_cards
-from detector.products import Layer, pass_tags, write_products
+from detector.products import UNSEEN, Layer, pass_tags, write_products
 from detector.rasters import Style, encode_cog
 from detector.state import source_name
 from registry.blobs import Blobs, open_blobs
@@ -28,34 +26,20 @@ from registry.chips import MINE_COMPONENTS
 from registry.detection import ComponentSettings, DetectionSettings, ModelSettings
 from registry.errors import ConfigError, Reject
 from registry.models import Components, ComponentShare, Growth, Incident, IncidentStatus, Pictures, Sensor
-from tests.small_networks import BANDS, image, written
+from tests.small_networks import BANDS, image
 from tests.storage_samples import START, make_pass
-from tests.test_looking import looked, task
+from tests.test_looking import cards, looked, task
 from tests.test_looking import put as put_band
 from tests.test_pictures import told
 from tests.test_products import AREA, FOREST, GRID, blobs, ledger_of, row_of, some_state
 
-__all__ = ["blobs"]
+__all__ = ["blobs", "cards"]
 
 SIDE = 96
 SETTINGS = ComponentSettings(models=("shared",), looks=3, min_share=0.1)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small convolutions on a busy machine: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Card]:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("cards")
-    written(folder)
-    return dict(load_cards([shipped_cards(), folder]))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---------------------------------------------------------------- which model
@@ -155,10 +139,18 @@ def test_for_a_map_alone_no_band_is_fetched_unless_asked_for(tmp_path: Path, car
         settings = found.settings.model_copy(update={"models": lean, "components": wish})
         return looked(found.model_copy(update={"settings": settings}), cards, at)
 
-    assert "lacks B11" in look(extra=False).notes[-1]
+    plain = look(extra=False)
+    assert "lacks B11" in plain.notes[-1]
     assert not at.exists(name)
-    look(extra=True)
+    with rasterio.open(tmp_path / "B11.tif", "r+") as file:
+        holed = file.read(1)
+        holed[:40] = file.nodata
+        file.write(holed, 1)
+    mapped = look(extra=True)
     assert at.exists(name)
+    for target, row in mapped.rows.items():  # a gap in what only the map needs hides nothing
+        assert np.array_equal(row.weight, plain.rows[target].weight)
+        assert np.array_equal(row.score, plain.rows[target].score)
 
 
 def test_a_look_through_cloud_alone_is_not_mapped(tmp_path: Path, cards: dict[str, Card]) -> None:

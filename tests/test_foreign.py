@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from tests.conftest import REPO
 from tests.small_networks import BANDS, HEADS, image, written
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     # The newer exporter needs one more package, onnxscript; what it writes is read alike.
     pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
@@ -40,15 +40,6 @@ pytestmark = [
 ]
 
 DOCS = REPO / "docs" / "foreign-models.md"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small convolutions on a busy machine: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Outside(torch.nn.Module):
