@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from registry.bus import Topic
 from registry.errors import GroundwatchError
 
 if TYPE_CHECKING:
+    from detector.cards import Card
     from groundwatch.wiring import App
-    from registry.models import Area
+    from registry.detection import DetectionSettings
+    from registry.models import Area, Target
     from registry.setting_models import ProviderSettings
 
 
@@ -62,23 +64,44 @@ def _places(app: App) -> Iterator[Check]:
 
 
 def _models(app: App) -> Iterator[Check]:
-    from detector.components import choose_mapper
     from detector.models import check_weights, load_cards, shipped_cards
-    from registry.models import BANDS
+    from registry.models import Target
+
+    @cache
+    def cards() -> Mapping[str, Card]:
+        return load_cards((shipped_cards(), *app.settings.model_cards))
 
     def describe() -> str:
-        cards = load_cards((shipped_cards(), *app.settings.model_cards))
-        for card in cards.values():
+        for card in cards().values():
             check_weights(card)
-        return ", ".join(sorted(cards))
+        return ", ".join(sorted(cards()))
 
-    def components() -> str:
-        cards = load_cards((shipped_cards(), *app.settings.model_cards))
-        order = app.settings.detection.components.models
-        return ", ".join(choose_mapper(cards, (name,), BANDS).id for name in order) or "none wanted"
+    def wanted(area: Area) -> str:
+        return _wanted_cards(cards(), app.settings.detection_for(area.id), area.targets)
 
     yield _try("model cards", describe)
-    yield _try("detection.components.models", components)
+    yield _try("detection", lambda: _wanted_cards(cards(), app.settings.detection, tuple(Target)))
+    for area in app.store.areas():
+        if area.id in app.settings.areas and app.settings.areas[area.id].detection:
+            yield _try(f"detection of {area.id}", partial(wanted, area))
+
+
+def _wanted_cards(
+    cards: Mapping[str, Card], detection: DetectionSettings, targets: Collection[Target]
+) -> str:
+    """What passes would be scored and mapped by. Raises where a named card is not what it is named for."""
+    from detector.components import choose_mapper
+    from detector.models import choose
+    from registry.models import BANDS, S1_BANDS
+
+    used: dict[str, None] = {}
+    for target in targets:
+        for sensor, bands in (("", BANDS), ("_sar", S1_BANDS)):
+            order: tuple[str, ...] = getattr(detection.models, f"{target.value}{sensor}")
+            used |= dict.fromkeys(choose(cards, (name,), bands, target=target).id for name in order)
+    order = detection.components.models
+    used |= dict.fromkeys(choose_mapper(cards, (name,), BANDS).id for name in order)
+    return ", ".join(used)
 
 
 def _providers(app: App, *, offline: bool) -> Iterator[Check]:

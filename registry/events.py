@@ -136,7 +136,12 @@ class Event(Value):
 
     @classmethod
     def from_json(cls, raw: bytes) -> Event:
-        """Parse and check an event from outside. Raises Reject with one line."""
+        """Parse and check an event from outside. Raises Reject with one line.
+
+        Attributes of the envelope that are not known are passed over, as CloudEvents asks, and so is what a
+        newer detector says beyond this version. A task must be understood to the last field: half
+        understood, it would be carried out wrongly.
+        """
         if len(raw) > MAX_EVENT_BYTES:
             raise Reject(f"event has {len(raw)} bytes, at most {MAX_EVENT_BYTES} are read")
         try:
@@ -144,7 +149,8 @@ class Event(Value):
             if _HALF_PAIR.search(raw):
                 json.dumps(plain, ensure_ascii=False).encode()
             kind = _TYPES[plain["type"]]
-            return cls.model_validate({**plain, "data": kind.model_validate(plain["data"])})
+            data = kind.model_validate(plain["data"], extra="ignore" if kind is ChangeFound else None)
+            return cls.model_validate({**plain, "data": data}, extra="ignore")
         except KeyError as exc:
             what = _short(repr(exc.args[0]))
             raise Reject(f"event has no or an unknown {what}; known types: {sorted(_TYPES)}") from exc

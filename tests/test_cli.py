@@ -127,11 +127,19 @@ def test_a_fresh_folder_from_init_to_status(tmp_path: Path) -> None:
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["areas"] == 1
     assert _run("check", "--offline", cwd=tmp_path).returncode == 0
-    with (tmp_path / "groundwatch.yml").open("a") as config:
-        config.write("detection: { components: { models: [mining-rgbnir, forest-spectral-swir] } }\n")
-    wrong = _run("check", "--offline", cwd=tmp_path)
-    assert wrong.returncode != 0
-    assert "model card 'forest-spectral-swir' has no mining component; name one that has" in wrong.stdout
+    config, plain = tmp_path / "groundwatch.yml", (tmp_path / "groundwatch.yml").read_text()
+    for mistake, said in {
+        "detection: { components: { models: [mining-rgbnir, forest-spectral-swir] } }":
+            "model card 'forest-spectral-swir' has no mining component; name one that has",
+        "detection: { models: { forest: [forest-spectral-swir, forest-of-mine] } }":
+            "model card 'forest-of-mine' does not exist",
+        "areas: { pit: { detection: { models: { transformed_sar: [transformed-spectral-swir] } } } }":
+            "transformed-spectral-swir lacks B02",
+    }.items():  # fmt: skip
+        config.write_text(f"{plain}{mistake}\n")
+        wrong = _run("check", "--offline", cwd=tmp_path)
+        assert wrong.returncode != 0
+        assert said in wrong.stdout
 
 
 def test_options_are_taken_before_and_after_the_command(tmp_path: Path) -> None:

@@ -257,8 +257,8 @@ PASS, CHANGE = "pass-found.v1", "change-found.v1"
             changed(PASS, "subject", to="pit-south"),
             "subject is pit-south, but the data are of area pit-north",
         ),
-        (changed(PASS, "surprise", to=1), "event is not valid at surprise: Extra inputs are not permitted"),
-        (changed(PASS, "data", "surprise", to=1), "not valid at surprise"),
+        (changed(PASS, "data", "surprise", to=1), "not valid at surprise: Extra inputs are not permitted"),
+        (changed(PASS, "data", "settings", "surprise", to=1), "not valid at settings.surprise"),
         (changed(PASS, "specversion", to="0.3"), "event is not valid at specversion"),
         (changed(PASS, "time", to="2024-08-01T00:00:00"), "has no time zone; write it with one, such as Z"),
         (changed(PASS, "data", "grid", "width", to=0), "event is not valid at grid.width"),
@@ -294,6 +294,22 @@ def test_what_is_not_an_event_is_rejected_in_one_line(raw: bytes, said: str) -> 
         Event.from_json(raw)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (PASS, ("traceparent",)),
+        (CHANGE, ("traceparent",)),
+        (CHANGE, ("data", "surprise")),
+        (CHANGE, ("data", "incidents", 0, "surprise")),
+        (CHANGE, ("data", "incidents", 0, "components", "surprise")),
+    ],
+)
+def test_extensions_and_what_a_newer_detector_adds_are_passed_over(
+    name: str, path: tuple[str | int, ...]
+) -> None:
+    assert Event.from_json(changed(name, *path, to="00-4bf9-00f0-01")).to_json() == golden(name).strip()
 
 
 def test_a_huge_event_is_rejected_before_it_is_parsed() -> None:
