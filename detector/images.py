@@ -78,6 +78,20 @@ def parse_bands(text: str) -> tuple[str, ...]:
     return names
 
 
+def described_bands(path: Path) -> tuple[str, ...]:
+    """The bands as the file describes them. Raises InputError where it names not each by its own."""
+    try:
+        with opened(path) as source:
+            names = source.descriptions
+    except RasterioError as exc:
+        raise InputError(
+            f"{path} cannot be read as an image: {_first_line(exc)}; give a complete GeoTIFF"
+        ) from exc
+    if any(name not in BANDS for name in names) or len(set(names)) != len(names):
+        raise InputError(f"{path} does not describe its bands; name them in the file's order with --bands")
+    return tuple(names)
+
+
 def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Image | None = None) -> Image:
     """Read ``path``; with ``onto`` its pixels are resampled (bilinear, SCL nearest) onto that image's grid.
 

@@ -231,6 +231,13 @@ def test_the_command(tmp_path: Path, folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["model"] == "shared"
     assert (tmp_path / "out" / "classes_works.tif").is_file()
+    without = [one for one in (*arguments, *more) if one not in ("--bands", ",".join(BANDS))]
+    untold = CliRunner().invoke(cli, without, obj=Options())
+    assert isinstance(untold.exception, InputError)
+    assert "does not describe its bands; name them in the file's order with --bands" in str(untold.exception)
+    put(path, bands, described=True)
+    told = CliRunner().invoke(cli, without, obj=Options())
+    assert json.loads(told.stdout) == json.loads(done.stdout)
 
 
 def test_a_large_file_is_looked_over_thinned_and_mapped_in_full(

@@ -13,6 +13,8 @@ from groundwatch.console import Command, Day, Options, pass_options, progress, s
 if TYPE_CHECKING:
     from datetime import datetime
 
+NULL_ISLAND = (32631, 166_020)
+"""UTM zone and easting of 0 N, 0 E in the open sea, where what lies nowhere is customarily put."""
 SHOWN_FACTS = ("climate", "mine_type", "material", "look_alike", "sky")
 
 
@@ -27,21 +29,27 @@ SHOWN_FACTS = ("climate", "mine_type", "material", "look_alike", "sky")
 @click.option("--pairs", is_flag=True, help="Each place at two dates, with what changed.")
 @pass_options
 def simulate(options: Options, out: Path, chips: int, recipe: str, seed: int, size: int, pairs: bool) -> None:
-    """Write simulated chips with known labels, as files and pictures."""
+    """Write simulated chips with known labels, as files and pictures.
+
+    They lie on the equator at 0 degrees east, in the sea, so that `segment` and `compare` take them.
+    """
     from detector.training.folder import write_chip, write_pair
     from detector.training.gallery import write_overlay
     from groundwatch.simulated import simulated
+    from registry.grid import RESOLUTION, Grid
 
     source = simulated(recipe, seed, size=size)
+    zone, easting = NULL_ISLAND
+    grid = Grid(epsg=zone, left=easting, top=size * RESOLUTION, width=size, height=size)
     rows = []
     with progress(chips, what="simulating", unit="chip") as advance:
         for index in range(chips):
             if pairs:
                 pair = source.pair(index)
-                chip, folder = pair.after, write_pair(out, pair)
+                chip, folder = pair.after, write_pair(out, pair, grid=grid)
             else:
                 chip = source.chip(index)
-                folder = write_chip(out, chip)
+                folder = write_chip(out, chip, grid=grid)
             write_overlay(folder, chip)
             facts = {key: chip.facts.get(key, "") for key in SHOWN_FACTS}
             rows.append({"chip": chip.name, "acquired": chip.acquired} | facts)

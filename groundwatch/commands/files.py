@@ -45,8 +45,8 @@ def _image_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--bands",
-            required=True,
-            help="Bands of the file by name, in its order, e.g. B02,B03,B04,B08[,B11,...].",
+            help="Bands of the file by name, in its order, e.g. B02,B03,B04,B08[,B11,...] (default: as the "
+            "file describes them).",
         ),
     ):
         command = option(command)
@@ -62,7 +62,7 @@ def compare(
     options: Options,
     before: Path,
     after: Path,
-    bands: str,
+    bands: str | None,
     out: Path,
     scale: float,
     offset: float,
@@ -74,12 +74,13 @@ def compare(
     For each pair OUT/<name>/ gets scores.tif (forest_loss, transformation), change.tif,
     changes.geojson and before_after.png.
     """
-    from detector.images import Scaling, parse_bands
+    from detector.images import Scaling
     from detector.oneoff import compare as run_compare
     from detector.oneoff import pairs_of, unpaired
 
-    names = parse_bands(bands)
-    total = len(pairs_of(before, after))
+    (_, first, _), *others = pairs_of(before, after)
+    names = _bands(bands, first)
+    total = 1 + len(others)
     say(f"left out: {name} is in one folder only" for name in unpaired(before, after))
     with progress(total, what="comparing", unit="pair") as advance:
         results = run_compare(
@@ -113,7 +114,7 @@ def compare(
 def segment(
     options: Options,
     stack: Path,
-    bands: str,
+    bands: str | None,
     out: Path,
     scale: float,
     offset: float,
@@ -126,13 +127,13 @@ def segment(
     classes_HEAD.geojson with hectares; probabilities.tif; and classes.png with legends. Spectral models
     give classes.tif and classes.geojson of forest and transformed ground.
     """
-    from detector.images import Scaling, parse_bands
+    from detector.images import Scaling
     from detector.segmenting import segment as run_segment
 
     with progress(None, what="mapping", unit="px") as advance:
         found = run_segment(
             stack,
-            parse_bands(bands),
+            _bands(bands, stack),
             out=out,
             scaling=Scaling(scale, offset),
             models=_models(options, model, device),
@@ -140,6 +141,12 @@ def segment(
         )
     sizes = {f"{name}_ha": round(value, 2) for name, value in found.hectares.items()}
     show_value(options, sizes | {"model": found.model, "folder": str(out)})
+
+
+def _bands(given: str | None, path: Path) -> tuple[str, ...]:
+    from detector.images import described_bands, parse_bands
+
+    return described_bands(path) if given is None else parse_bands(given)
 
 
 def _models(options: Options, model: str | None, device: str) -> Models:
