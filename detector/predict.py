@@ -2,7 +2,8 @@
 
 Windows have a core of 512 pixels and a halo of 32: the core is kept, so that cores meet without seams and
 there is nothing to blend. Only windows are ever in memory, whatever the image's size; the next ones are
-read while one is answered.
+read while one is answered. Several looks at one ground are answered together: their chances are averaged
+where they saw it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +34,8 @@ UNSEEN = 255
 """Class code of a pixel in which a needed band has no data."""
 BATCH = {"cpu": 1, "cuda": 8}
 """Windows answered at once: a CPU is full with one."""
+LEAST_CHANCE = 1e-9
+"""A mean chance is at least this, so that its logarithm is finite."""
 READERS = {"cpu": 1, "cuda": 8}
 """Threads that read ahead; on a CPU more would take the network's cores."""
 
@@ -98,8 +102,9 @@ def predict(
 ) -> None:
     """Answer every window of an image of ``shape`` and hand it to ``sink``, row by row.
 
-    ``reader`` is called from other threads, once per window. Raises what it raises, and ConfigError as
-    ``open_engine`` does.
+    ``reader`` is called from other threads, once per window. What it hands over for a change card are the
+    two dates; for other cards it is one look, or several whose answers are averaged. Raises what it
+    raises, and ConfigError as ``open_engine`` does.
     """
     engine = open_engine(card, device, half=half)
     cut = windows(shape, core=core, halo=engine.halo, stride=engine.stride)
@@ -124,7 +129,7 @@ def predict_image(
     half: bool | None = None,
     core: int = CORE_PX,
 ) -> Answer:
-    """The same for bands in memory, in physical units: one mapping per date."""
+    """The same for bands in memory, in physical units: one mapping per date, or per look."""
     shape = next(iter(dates[0].values())).shape
     codes = {head: np.full(shape, UNSEEN, np.uint8) for head in question.codes}
     logits = {name: np.full(shape, np.nan, np.float32) for name in question.votes}
@@ -173,8 +178,8 @@ def references(
 ) -> References:
     """Per date what replaces the fixed means of a card's normalisation.
 
-    Of a pair, the earlier date is the history unless ``history`` is given. Raises Reject where there is
-    none.
+    Of a pair, the earlier date is the history unless ``history`` is given. Raises Reject where a model of
+    single dates needs one and there is none.
     """
     kind = Reference.FIXED
     if isinstance(card, NetworkCard | ChangeCard):
@@ -183,7 +188,7 @@ def references(
         return [None] * len(dates)
     if kind is Reference.RELATIVE:
         return [_known(card, medians(date, _there(card, date))) for date in dates]
-    if history is None and len(dates) == 1:
+    if history is None and not isinstance(card, ChangeCard):
         raise Reject(f"model {card.id} needs the place's clear history; name another model for single images")
     first = _known(card, medians(dates[0], _there(card, dates[0]))) if history is None else history
     return [first] * len(dates)
@@ -233,24 +238,57 @@ def _batches(
         yield batch
 
 
+T = TypeVar("T")
+Outputs = Mapping[str, Tensor]
+"""Per head (n, classes, h, w) logits."""
+Dates = Sequence[Mapping[str, Tensor]]
+"""A window's bands in physical units, per date."""
+
+
 def _answers(
     card: WeightedCard, engine: Engine, batch: Sequence[tuple[Window, Sequence[Bands]]], question: Question
 ) -> list[_OnDevice]:
-    inputs, unseen = [], []
-    for window, dates in batch:
-        bands = [
-            {name: physical(numbers, window, engine.device) for name, numbers in date.items()}
-            for date in dates
-        ]
-        inputs.append(engine.prepare(bands, question.references))
-        unseen.append(_unseen(card, bands))
-    rows, columns = batch[0][0].shape
-    outputs = engine.run(padded(torch.stack(inputs), engine.stride, repeat=engine.repeat))
-    whole = {name: z[:, :, :rows, :columns] for name, z in outputs.items()}
+    seen: list[Dates] = [
+        [{name: physical(numbers, window, engine.device) for name, numbers in date.items()} for date in dates]
+        for window, dates in batch
+    ]
+    unseen = [torch.stack([_unseen(card, look) for look in _looks(card, dates)]) for dates in seen]
+    hidden = torch.stack(unseen, dim=1)  # (looks, n, h, w)
+    looks = zip(*(_looks(card, dates) for dates in seen), strict=True)
+    references = _looks(card, question.references)
+    outputs = [_run(engine, dates, zeros) for dates, zeros in zip(looks, references, strict=True)]
+    z = outputs[0] if len(outputs) == 1 else _averaged(card, outputs, hidden, question.condition)
     return [
-        _answer(card, window, {name: z[at] for name, z in whole.items()}, unseen[at], question)
+        _answer(card, window, {name: one[at] for name, one in z.items()}, hidden[:, at].all(dim=0), question)
         for at, (window, _) in enumerate(batch)
     ]
+
+
+def _looks(card: WeightedCard, dates: Sequence[T]) -> Sequence[Sequence[T]]:
+    """The dates that are answered together: both of a change card, each by itself of another."""
+    return [dates] if isinstance(card, ChangeCard) else [[date] for date in dates]
+
+
+def _run(engine: Engine, windows: Sequence[Dates], references: References) -> Outputs:
+    """One look at each of the windows, which have one shape."""
+    inputs = torch.stack([engine.prepare(dates, references) for dates in windows])
+    rows, columns = inputs.shape[-2:]
+    outputs = engine.run(padded(inputs, engine.stride, repeat=engine.repeat))
+    return {name: z[:, :, :rows, :columns] for name, z in outputs.items()}
+
+
+def _averaged(card: WeightedCard, looks: Sequence[Outputs], hidden: Tensor, condition: Condition) -> Outputs:
+    """Logits of the mean chances over the looks that saw a pixel; ``hidden`` is (looks, n, h, w)."""
+    weights = (~hidden).float() / (~hidden).sum(dim=0).clamp(min=1)
+    found = {}
+    for head in looks[0]:
+        temperature = card.temperature_of(head, condition)
+        chances = [torch.softmax(z[head] / temperature, dim=1) for z in looks]
+        mean = torch.stack([one * weight[:, None] for one, weight in zip(chances, weights, strict=True)]).sum(
+            dim=0
+        )
+        found[head] = temperature * torch.log(mean.clamp(min=LEAST_CHANCE))
+    return found
 
 
 def _unseen(card: WeightedCard, dates: Sequence[Mapping[str, Tensor]]) -> Tensor:

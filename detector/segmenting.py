@@ -1,9 +1,13 @@
-"""`groundwatch segment`: what is where on one image, by a model with heads or by spectral models."""
+"""`groundwatch segment`: what is where on a place, by a model with heads or by spectral models.
+
+Several images are looks at one ground: chances are averaged where they saw it, so that one look's clouds,
+season and noise are made up for by the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.maps import ClassMap, write_overview
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
 from detector.oneoff_models import Models, sigmoid
-from detector.windows import Window
+from detector.windows import Bands, Window
 from registry.errors import InputError, Reject
 from registry.models import Target
 
@@ -39,7 +43,7 @@ class Segmented:
 
 
 def segment(
-    image_path: Path,
+    images: Sequence[Path],
     bands: tuple[str, ...],
     *,
     out: Path,
@@ -47,40 +51,78 @@ def segment(
     models: Models,
     advance: Callable[[int], object] = lambda _n: None,
 ) -> Segmented:
-    """Class maps, probabilities, polygons and a picture of one image. Raises InputError."""
+    """Class maps, probabilities, polygons and a picture of a place. Raises InputError.
+
+    ``images`` hold the same bands on the same grid; the first one is shown.
+    """
     card = models.mapper(bands)
     if card is None:
-        return _map_targets(image_path, bands, out=out, scaling=scaling, models=models)
-    file = ImageFile.look(image_path, bands, scaling=scaling)
-    if not any(np.isfinite(band).any() for band in file.overview.bands.values()):
-        raise InputError(f"{image_path} has no clear pixel; choose another date")
+        return _map_targets(images, bands, out=out, scaling=scaling, models=models)
+    looks = [ImageFile.look(path, bands, scaling=scaling) for path in images]
+    first = looks[0]
+    for look in looks:
+        _check_look(look.overview, look.profile, first.profile)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        maps = _heads(card, file, out=out, models=models, advance=advance)
+        maps = _heads(card, looks, out=out, models=models, advance=advance)
     except Reject as exc:
-        raise InputError(f"{image_path}: {exc}") from exc
+        raise InputError(f"{first.path}: {exc}") from exc
     finally:
-        file.close()
-    write_overview(
-        out / "classes.png", file.overview, maps, every=file.every, caption=f"{image_path.name} ({card.id})"
-    )
-    return Segmented(card.id, _write_maps(maps, file, out=out, models=models))
+        for look in looks:
+            look.close()
+    shown = _without_gaps([look.overview for look in looks])
+    caption = f"{_caption(images)} ({card.id})"
+    write_overview(out / "classes.png", shown, maps, every=first.every, caption=caption)
+    return Segmented(card.id, _write_maps(maps, first, out=out, models=models))
+
+
+def _check_look(image: Image, profile: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    """Raise InputError where an image shows nothing, or another place than the first one."""
+    if not any(np.isfinite(band).any() for band in image.bands.values()):
+        raise InputError(f"{image.path} has no clear pixel; choose another date")
+    if any(profile[key] != first[key] for key in ("crs", "transform", "width", "height")):
+        raise InputError(
+            f"{image.path} is not on the first image's grid; warp it onto that with gdalwarp -t_srs -te -tr"
+        )
+
+
+def _without_gaps(looks: Sequence[Image]) -> Image:
+    """The first look, its gaps filled from the next ones."""
+    first, *others = looks
+    bands = dict(first.bands)
+    for other in others:
+        bands = {
+            name: np.where(np.isnan(band), other.bands[name], band).astype(np.float32)
+            for name, band in bands.items()
+        }
+    return replace(first, bands=bands)
+
+
+def _caption(images: Sequence[Path]) -> str:
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return f"{images[0].name}{more}"
 
 
 def _heads(
-    card: SegmentCard, file: ImageFile, *, out: Path, models: Models, advance: Callable[[int], object]
+    card: SegmentCard,
+    looks: Sequence[ImageFile],
+    *,
+    out: Path,
+    models: Models,
+    advance: Callable[[int], object],
 ) -> list[ClassMap]:
     """Every head's class map; the probabilities go to their file window by window."""
     from detector.engine import Device
     from detector.predict import Answer, Question, predict, references, target_vote
 
+    file = looks[0]
     codes = {head.name: np.full(file.shape, UNSEEN, np.uint8) for head in card.heads}
     targets = [target for target in SEGMENT_CODES if target in card.feeds]
     question = Question(
         codes=tuple(codes),
         votes={target.value: target_vote(card, target) for target in targets},
         condition=condition_of(card, file.names, None),
-        references=references(card, (file.overview.bands,)),
+        references=references(card, [look.overview.bands for look in looks]),
     )
     with _Probabilities(out / "probabilities.tif", file, [target.value for target in targets]) as layers:
 
@@ -90,7 +132,10 @@ def _heads(
             layers.write(window, answer.logits)
             advance(window.core_height * window.core_width)
 
-        predict(card, file, file.shape, keep, question=question, device=Device(models.device))
+        def read(window: Window) -> list[Bands]:
+            return [bands for look in looks for bands in look(window)]
+
+        predict(card, read, file.shape, keep, question=question, device=Device(models.device))
     return [ClassMap(head.name, head.labels, codes[head.name]) for head in card.heads]
 
 
@@ -138,20 +183,39 @@ def _write_maps(maps: list[ClassMap], file: ImageFile, *, out: Path, models: Mod
 
 
 def _map_targets(
-    image_path: Path, bands: tuple[str, ...], *, out: Path, scaling: Scaling, models: Models
+    images: Sequence[Path], bands: tuple[str, ...], *, out: Path, scaling: Scaling, models: Models
 ) -> Segmented:
     """Forest and transformed ground by the preferred models of each."""
-    image = read_image(image_path, bands, scaling=scaling)
-    seen = seen_pixels(image)
-    if not seen.any():
-        raise InputError(f"{image_path} has no clear pixel; choose another date")
-    clear = {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
-    probabilities = models.probabilities(models.targets(SEGMENT_CODES), clear)
+    whole = [read_image(path, bands, scaling=scaling) for path in images]
+    looks = [_clear(image) for image in whole]
+    for look in looks:
+        _check_look(look, look.profile, looks[0].profile)
+    found = [models.probabilities(models.targets(SEGMENT_CODES), look.bands) for look in looks]
+    probabilities = {target: _mean([one[target] for one in found]) for target in found[0]}
+    image = _without_gaps(looks) if len(looks) > 1 else whole[0]
+    seen = np.zeros(image.shape, dtype=np.bool_)
+    for look in looks:
+        seen |= np.isfinite(np.stack(list(look.bands.values()))).all(axis=0)
     classes = np.zeros(image.shape, dtype=np.uint8)
     for target, probability in probabilities.items():
         with np.errstate(invalid="ignore"):
             classes[seen & (probability >= 0.5)] = SEGMENT_CODES[target]
     return Segmented(models.named or "spectral", _write_targets(image, classes, probabilities, seen, out=out))
+
+
+def _clear(image: Image) -> Image:
+    """The image without clouds and with all bands or none in a pixel."""
+    seen = seen_pixels(image)
+    bands = {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
+    return replace(image, bands=bands)
+
+
+def _mean(looks: Sequence[Float32]) -> Float32:
+    """(h, w) mean over those that saw a pixel; NaN where none did."""
+    stacked = np.stack(looks)
+    seen = np.isfinite(stacked)
+    total, count = np.where(seen, stacked, 0.0).sum(axis=0), seen.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def _write_targets(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from detector.cards import Condition, NetworkCard
+from detector.cards import ChangeCard, Condition, NetworkCard
 from detector.engine import Device, fold_norms, normalised, physical, pick_device
 from detector.inputs import network_input
 from detector.models import scores
@@ -22,7 +22,7 @@ from detector.weights import load_network
 from detector.windows import Bands, Numbers, Window, native_range, windows
 from registry.errors import ConfigError, Reject
 from registry.models import Target
-from tests.small_networks import BANDS, HEADS, image, trained, written
+from tests.small_networks import BANDS, HEADS, change_card, image, trained, written
 
 Codes = Mapping[str, NDArray[np.uint8]]
 ALL = Question(codes=tuple(head.name for head in HEADS))
@@ -175,6 +175,34 @@ def test_unseen_pixels_are_unseen_in_every_answer(shared: NetworkCard) -> None:
     assert np.array_equal(np.isnan(found.logits["forest"]), hole)
 
 
+def test_several_looks_are_averaged_where_they_saw(shared: NetworkCard) -> None:
+    looks = [image((96, 96), seed=number)[0] for number in (4, 5, 6)]
+    looks[0]["B04"][:40] = np.nan
+    looks[1]["B04"][20:60] = np.nan
+    looks[2]["B04"][:30] = np.nan
+    question = Question(
+        codes=("works",),
+        votes={"infrastructure": Vote("works", (2,))},
+        condition=Condition.STALE,
+        references=(None,) * 3,
+    )
+    found = predict_image(shared, looks, question, device=Device.CPU, half=False)
+    network, temperature = load_network(shared).eval(), shared.temperature_of("works", Condition.STALE)
+    chances = []
+    for bands in looks:
+        x = torch.from_numpy(network_input(bands, shared.bands, shared.normalisation))[None]
+        with torch.inference_mode():
+            one = torch.softmax(network(x)["works"][0] / temperature, dim=0).numpy()
+        chances.append(np.where(np.isnan(bands["B04"]), np.nan, one))
+    unseen = np.isnan(chances).all(axis=(0, 1))
+    assert unseen.any()
+    mean = np.nanmean(np.stack(chances)[:, :, ~unseen], axis=0)
+    assert np.array_equal(found.codes["works"] == 255, unseen)
+    assert (found.codes["works"][~unseen] == mean.argmax(axis=0)).mean() > 0.9999
+    expected = np.log(mean[2] / (1.0 - mean[2]))
+    np.testing.assert_allclose(found.logits["infrastructure"][~unseen], expected, atol=2e-3)
+
+
 def test_a_vote_is_the_log_odds_of_its_classes() -> None:
     z = torch.randn(4, 3, 3, dtype=torch.float64)
     share = torch.softmax(z, dim=0)
@@ -266,9 +294,17 @@ def test_history_is_asked_for_where_the_card_needs_it(shared: NetworkCard) -> No
     needy = NetworkCard.model_validate(plain)
     with pytest.raises(Reject, match="clear history"):
         references(needy, (bands,))
+    with pytest.raises(Reject, match="clear history"):
+        references(needy, (bands, bands))
     known = dict.fromkeys(BANDS, -1.0)
     assert references(needy, (bands,), history=known) == [known]
-    first, second = references(needy, (bands, bands))
+
+
+def test_the_earlier_date_of_a_pair_is_its_history(tmp_path: Path) -> None:
+    bands, _ = image((64, 64), seed=7)
+    plain = change_card(tmp_path).model_dump(mode="json")
+    plain["normalisation"]["reference"] = "history"
+    first, second = references(ChangeCard.model_validate(plain), (bands, bands))
     assert first == second
     assert first is not None
     assert first["B04"] == pytest.approx(float(np.median(np.log(bands["B04"][::3, ::3] + 0.01))))

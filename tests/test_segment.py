@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import rasterio
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.transform import from_origin
 
@@ -71,7 +73,7 @@ def put(path: Path, bands: dict[str, Any], *, names: tuple[str, ...] = BANDS, **
 
 
 def run(path: Path, models: Models, out: Path, *, names: tuple[str, ...] = BANDS) -> Segmented:
-    return segment(path, names, out=out, scaling=Scaling(), models=models)
+    return segment([path], names, out=out, scaling=Scaling(), models=models)
 
 
 def test_class_maps_polygons_and_a_picture(tmp_path: Path, models: Models) -> None:
@@ -152,7 +154,7 @@ def test_the_offset_is_taken_when_it_is_given(tmp_path: Path, models: Models) ->
     bands, _ = image((96, 96), seed=31)
     plain = run(put(tmp_path / "a.tif", bands), models, tmp_path / "one")
     path = put(tmp_path / "b.tif", bands, add=1000.0)
-    other = segment(path, BANDS, out=tmp_path / "two", scaling=Scaling(1e-4, -0.1), models=models)
+    other = segment([path], BANDS, out=tmp_path / "two", scaling=Scaling(1e-4, -0.1), models=models)
     for name, size in plain.hectares.items():
         assert other.hectares[name] == pytest.approx(size, abs=0.05)
 
@@ -238,6 +240,36 @@ def test_the_command(tmp_path: Path, folder: Path) -> None:
     put(path, bands, described=True)
     told = CliRunner().invoke(cli, without, obj=Options())
     assert json.loads(told.stdout) == json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("model", ["shared", "forest-spectral-swir"])
+def test_several_dates_fill_each_others_gaps(tmp_path: Path, models: Models, model: str) -> None:
+    models = replace(models, named=model)
+    looks = [dict(image((96, 96), seed=31)[0]) for _ in range(2)]
+    looks[0]["B04"] = np.where(np.arange(96)[:, None] < 30, np.nan, looks[0]["B04"]).astype(np.float32)
+    looks[1]["B04"] = np.where(np.arange(96)[:, None] > 60, np.nan, looks[1]["B04"]).astype(np.float32)
+    paths = [put(tmp_path / f"{number}.tif", bands) for number, bands in enumerate(looks)]
+    whole = [put(tmp_path / "whole.tif", image((96, 96), seed=31)[0])]
+
+    def mapped(files: list[Path], name: str) -> NDArray[np.float32]:
+        segment(files, BANDS, out=tmp_path / name, scaling=Scaling(), models=models)
+        with rasterio.open(tmp_path / name / "probabilities.tif") as source:
+            return np.asarray(source.read(1))
+
+    both, one, all_of_it = mapped(paths, "both"), mapped(paths[:1], "one"), mapped(whole, "whole")
+    assert np.isnan(one[:30]).all()
+    assert np.isfinite(both).all()
+    inner = slice(40, 50)  # what both saw and no gap's surroundings touch
+    assert np.abs(both - all_of_it)[inner].mean() < 0.01
+    np.testing.assert_allclose(both[70:], one[70:], atol=1e-4)
+
+
+def test_dates_on_other_grids_are_refused(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 96), seed=31)
+    paths = [put(tmp_path / "a.tif", bands)]
+    paths.append(put(tmp_path / "b.tif", {name: band[:-1] for name, band in bands.items()}))
+    with pytest.raises(InputError, match=r"b\.tif is not on the first image's grid; warp it"):
+        segment(paths, BANDS, out=tmp_path / "out", scaling=Scaling(), models=models)
 
 
 def test_a_large_file_is_looked_over_thinned_and_mapped_in_full(

@@ -108,12 +108,12 @@ def compare(
 
 
 @click.command(cls=Command)
-@click.argument("stack", type=IMAGE)
+@click.argument("stacks", metavar="STACK...", type=IMAGE, nargs=-1, required=True)
 @_image_options
 @pass_options
 def segment(
     options: Options,
-    stack: Path,
+    stacks: tuple[Path, ...],
     bands: str | None,
     out: Path,
     scale: float,
@@ -121,7 +121,10 @@ def segment(
     model: str | None,
     device: str,
 ) -> None:
-    """Map what is where on one image.
+    """Map what is where on one image, or on several dates of one place.
+
+    The chances of several dates are averaged where they saw the ground, which fills what clouds hide in one
+    and is right more often. All must lie on one grid.
 
     A model with heads (a network) gives per head classes_HEAD.tif with names and colours, and
     classes_HEAD.geojson with hectares; probabilities.tif; and classes.png with legends. Spectral models
@@ -132,8 +135,8 @@ def segment(
 
     with progress(None, what="mapping", unit="px") as advance:
         found = run_segment(
-            stack,
-            _bands(bands, stack),
+            stacks,
+            _bands(bands, stacks[0]),
             out=out,
             scaling=Scaling(scale, offset),
             models=_models(options, model, device),

@@ -36,10 +36,14 @@ def make_chip(seed: int, index: int, recipe: Recipe = TRAIN) -> Chip:
     return _on_land(shot, ground, seed, index, 0, recipe)
 
 
-def draw_ground(seed: int, index: int, recipe: Recipe) -> tuple[Ground, int]:
-    """The place of chip ``index`` at a time of its life, and the day of the year of the look at it."""
+def draw_ground(seed: int, index: int, recipe: Recipe, *, day: int | None = None) -> tuple[Ground, int]:
+    """The place of chip ``index`` at a time of its life, and the day of the year of the look at it.
+
+    Another ``day`` shows the same place in another season.
+    """
     rng = np.random.default_rng([seed, index, _WHEN])
-    years, day = float(rng.uniform(0.0, WORLD_YEARS)), _day(rng, seed, index, recipe)
+    years, drawn = float(rng.uniform(0.0, WORLD_YEARS)), _day(rng, seed, index, recipe)
+    day = drawn if day is None else day
     return compose(seed, index, recipe, years=years, day=day), day
 
 
