@@ -32,7 +32,7 @@ from benchmarks.real_data import (
 from detector.cards import Card, ChangeCard
 from detector.models import load_cards, scores, shipped_cards
 from detector.oneoff import PairScores, pair_scores
-from detector.oneoff_models import Models
+from detector.oneoff_models import Models, sigmoid
 from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
@@ -69,27 +69,47 @@ def forest_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
     return rows
 
 
-def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile]) -> list[Row]:
-    """Forest of single dates against a map that no model has seen, all dates together."""
+TOGETHER = 5
+"""Dates that are averaged, beside single ones."""
+
+
+def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile], *, together: int = 1) -> list[Row]:
+    """Forest against a map that no model has seen, all dates in turn or so many of them averaged."""
     rows = []
     for card in cards:
         called, truth, areas = [], [], []
-        for tile in dates:
-            logit = _score(card, tile, Target.FOREST)
-            if logit is None:
+        for first in range(0, len(dates), together):
+            chance = _mean_chance(card, dates[first : first + together])
+            if chance is None:
                 break
-            seen = tile.known & np.isfinite(logit)
-            called.append(logit[seen] > 0)
-            truth.append(tile.forest[seen])
-            areas.append(roc_auc(logit[seen], tile.forest[seen]))
+            seen = np.isfinite(chance)
+            called.append(chance[seen] > 0.5)
+            truth.append(dates[first].forest[seen])
+            areas.append(roc_auc(chance[seen], truth[-1]))
         if called:
             said, true = np.concatenate(called), np.concatenate(truth)
             balanced = 0.5 * float(said[true].mean() + (~said[~true]).mean())
             rows.append(
-                {"card": card.id, "dates": len(called), "f1": _f1(said, true), "auc": float(np.mean(areas))}
-                | {"balanced": balanced, "true": float(true.mean()), "false": float((said & ~true).mean())}
+                {"card": card.id, "dates": len(dates), "averaged": together, "f1": _f1(said, true)}
+                | {"auc": float(np.mean(areas)), "balanced": balanced}
+                | {"true": float(true.mean()), "false": float((said & ~true).mean())}
             )
     return rows
+
+
+def _mean_chance(card: Card, dates: Sequence[Tile]) -> Float32 | None:
+    """(h, w) mean chance of forest over the dates that saw a pixel, as `segment` averages; NaN where none."""
+    logits = [_score(card, tile, Target.FOREST) for tile in dates]
+    chances = [
+        np.where(tile.known, sigmoid(logit), np.nan)
+        for tile, logit in zip(dates, logits, strict=True)
+        if logit is not None
+    ]
+    if not chances:
+        return None
+    count = np.isfinite(chances).sum(axis=0)
+    mean: Float32 = np.where(count > 0, np.nansum(chances, axis=0) / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def transformed_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
@@ -233,13 +253,14 @@ def main() -> None:
     given = parser.parse_args()
     cards = load_cards((shipped_cards(), *given.cards))
     single = [card for card in cards.values() if card.feeds and not _radar_yardstick(card)]
-    tiles = [*terramind(given.data)]
+    tiles, covered = [*terramind(given.data)], [*tree_cover(given.data)]
     changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
     joint = [card.id for card in single if len(card.feeds) > 1]
     named = ["", SPECTRAL, *joint, *changes]
     found = {
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
-        "tree cover": tree_cover_rows(single, [*tree_cover(given.data)]),
+        "tree cover": tree_cover_rows(single, covered),
+        "tree cover, dates averaged": tree_cover_rows(single, covered, together=TOGETHER),
         "transformed": transformed_rows(single, tiles),
         "calm": calm_rows(cards, list(romania_pairs(given.data)), named),
         "series": series_rows(single, given.data),
