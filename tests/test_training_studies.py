@@ -170,3 +170,24 @@ def test_a_study_tells_figures_with_intervals_and_goes_on(tmp_path: Path) -> Non
     assert {row["label"] for row in events} == {"new_mine"}
     with pytest.raises(InputError, match="'colours' is not known"):
         run_study(study, "colours", Worlds(), bench)
+
+
+def test_variants_that_differ_only_in_their_test_share_a_training(tmp_path: Path) -> None:
+    pits = {"mine_type": "open_pit"}
+    variants = {
+        "all": Variant(run="small-rgbnir"),
+        "pits_by_all": Variant(run="small-rgbnir", tested_on=pits),
+        "pits_by_themselves": Variant(run="small-rgbnir", only=pits, tested_on=pits, against="pits_by_all"),
+    }
+    study = StudyPlan(
+        plan=small_plan(), seeds=1, tests=6, studies={"subsets": Study(title="Subsets", variants=variants)}
+    )
+    rows = run_study(study, "subsets", Worlds(), Bench(tmp_path, tmp_path / "cache", no_bar, processes=1))
+    trained = {path.parent.parent.name for path in (tmp_path / "subsets").glob("*/runs/small-rgbnir")}
+    assert trained == {"small-rgbnir-1", "small-rgbnir-open_pit-1"}
+    forest = {
+        row["variant"]: row["iou"]["value"]
+        for row in rows
+        if row["label"] == "forest" and row["test"] == "shifted"
+    }
+    assert len(forest) == len(set(forest.values())) == 3, "other tests and other trainings, other figures"

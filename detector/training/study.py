@@ -17,6 +17,7 @@ from typing import Protocol
 
 import torch
 
+from detector.cards import Condition
 from detector.network import build
 from detector.plans import Head
 from detector.training.batches import Crops, Recipe
@@ -25,7 +26,7 @@ from detector.training.calibrate import temperatures
 from detector.training.events import EVENTS, measure_events
 from detector.training.material import Bar, Material, Part
 from detector.training.metrics import Sums, over_seeds, total_of
-from detector.training.plan import CHANGE_HEAD, Task, TrainingPlan, only
+from detector.training.plan import CHANGE_HEAD, Task, only
 from detector.training.report import Row, mean_iou, write
 from detector.training.sources import ChipSource
 from detector.training.study_plan import Reading, StudyPlan, Variant
@@ -38,6 +39,8 @@ PARTS = ("in_distribution", "shifted")
 FIGURES = ("iou", "f1", "pr_auc", "ece", "brier")
 Figures = dict[str, dict[str, dict[str, float | None]]]
 """Part -> "head/label" -> figure -> value."""
+Need = tuple[ChipSource, Task, int]
+"""Chips of a source: of which kind, and how many."""
 
 
 class Worlds(Protocol):
@@ -62,7 +65,7 @@ class Worlds(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """One training of a study."""
+    """One variant with one seed: a training, which others may share, and what it is measured on."""
 
     study: StudyPlan
     name: str
@@ -74,6 +77,12 @@ class Order:
     cache: Path
     device: str
     threads: int | None
+
+    @property
+    def training(self) -> str:
+        """Names what is trained: variants that differ only in what they are tested on share it."""
+        pairs = ("pairs",) if self.task is Task.CHANGE else ()
+        return "-".join((self.variant.run, *pairs, *sorted(self.variant.only.values()), str(self.seed)))
 
     @property
     def file(self) -> Path:
@@ -154,34 +163,43 @@ def _orders(study: StudyPlan, name: str, worlds: Worlds, bench: Bench) -> list[O
 
 def _make_chips(orders: Sequence[Order], bench: Bench) -> None:
     """All chips before the first training, so that parallel trainings find them."""
-    for source, task, count in dict.fromkeys(need for order in orders for need in _needs(order)):
+    needs = (need for order in orders for need in (*_lessons(order), *_tests(order)))
+    for source, task, count in dict.fromkeys(needs):
         with bench.bar(count, f"{task} chips") as advance:
             fill(source, bench.cache, task, count, processes=bench.processes, advance=advance)
 
 
-def _needs(order: Order) -> Iterator[tuple[ChipSource, Task, int]]:
+def _lessons(order: Order) -> Iterator[Need]:
+    """What is learnt from, what stops the training, what temperatures are fitted on."""
     data, worlds = order.study.plan.data, order.worlds
     many = data.pairs if order.task is Task.CHANGE else data.chips
     yield worlds.train(data.seed, order.variant.only), order.task, many
     yield worlds.validate(data.seed), order.task, data.validation
     yield worlds.calibrate(data.seed), order.task, data.validation
+
+
+def _tests(order: Order) -> Iterator[Need]:
+    """What is measured on, by PARTS."""
     for part in PARTS:
-        yield worlds.test(part, data.seed, order.variant.tested_on), order.task, order.study.tests
+        source = order.worlds.test(part, order.study.plan.data.seed, order.variant.tested_on)
+        yield source, order.task, order.study.tests
 
 
 def _results(orders: Sequence[Order], bench: Bench) -> dict[tuple[str, int], Figures]:
-    found, missing = {}, []
+    found: dict[tuple[str, int], Figures] = {}
+    missing: dict[str, list[Order]] = {}
     for order in orders:
         kept = _kept(order)
         if kept is None:
-            missing.append(order)
+            missing.setdefault(order.training, []).append(order)
         else:
             found[order.name, order.seed] = kept
-    with bench.bar(len(orders), "trainings") as advance:
+    with bench.bar(len(orders), "variants and seeds") as advance:
         advance(len(found))
-        for order, figures in _carried_out(missing, bench.parallel):
-            found[order.name, order.seed] = figures
-            advance(1)
+        for alike, figures in _carried_out(list(missing.values()), bench.parallel):
+            for order, one in zip(alike, figures, strict=True):
+                found[order.name, order.seed] = one
+            advance(len(alike))
     return found
 
 
@@ -193,33 +211,50 @@ def _kept(order: Order) -> Figures | None:
     return figures
 
 
-def _carried_out(orders: Sequence[Order], parallel: int) -> Iterator[tuple[Order, Figures]]:
-    if parallel <= 1 or len(orders) <= 1:
-        yield from ((order, carry_out(order)) for order in orders)
+def _carried_out(
+    trainings: Sequence[Sequence[Order]], parallel: int
+) -> Iterator[tuple[Sequence[Order], list[Figures]]]:
+    if parallel <= 1 or len(trainings) <= 1:
+        yield from ((orders, carry_out(orders)) for orders in trainings)
         return
     pool = ProcessPoolExecutor(
         parallel, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)
     )
     try:
-        waiting = {pool.submit(carry_out, order): order for order in orders}
+        waiting = {pool.submit(carry_out, orders): orders for orders in trainings}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def carry_out(order: Order) -> Figures:
-    """Train, calibrate, measure; keep the result."""
-    if order.threads:
-        torch.set_num_threads(order.threads)
+def carry_out(orders: Sequence[Order]) -> list[Figures]:
+    """Train once what these orders share, calibrate, measure each; keep the results."""
+    first = orders[0]
+    if first.threads:
+        torch.set_num_threads(first.threads)
+    learnt = _learn(first)
+    return [_judged(order, learnt) for order in orders]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A trained network with what it needs to be measured."""
+
+    network: torch.nn.Module
+    heads: tuple[Head, ...]
+    recipe: Recipe
+    temperatures: Mapping[str, Mapping[Condition, float]]
+    device: torch.device
+
+
+def _learn(order: Order) -> Learnt:
     plan = only(order.study.plan, [order.variant.run])
     runs = {name: run.model_copy(update={"card": False}) for name, run in plan.runs.items()}
     plan = plan.model_copy(update={"seed": order.seed, "runs": runs})
-    train, validate, calibrate, *tests = [
-        _part(source, order.cache, task, count) for source, task, count in _needs(order)
-    ]
+    train, validate, calibrate = (_part(need, order.cache) for need in _lessons(order))
     device = torch.device(order.device)
-    shop = Workshop(order.out / f"{order.name}-{order.seed}", order.cache, silent, device)
+    shop = Workshop(order.out / order.training, order.cache, silent, device)
     origin = Origin(date(1970, 1, 1), "", "", simulated=True, data_licence="")
     material = Material(train, validate, calibrate)
     steps: dict[str, Made] = {}
@@ -229,9 +264,20 @@ def carry_out(order: Order) -> Figures:
     network = build(plan.network_of(order.variant.run)).to(device)
     network.load_state_dict(made.trained.state)
     network.eval()
+    found = temperatures(network, Crops(calibrate.cache, made.recipe, calibrate.numbers), device)
+    return Learnt(network, plan.heads_of(order.variant.run), made.recipe, found, device)
+
+
+def _part(need: Need, cache: Path) -> Part:
+    source, task, count = need
+    made = fill(source, cache, task, count)
+    return Part(made, tuple(range(len(made.entries))), source.about)
+
+
+def _judged(order: Order, learnt: Learnt) -> Figures:
     figures = {
-        part: _measure(order, plan, network, made.recipe, test, calibrate, device)
-        for part, test in zip(PARTS, tests, strict=True)
+        part: _measure(order.variant.read, learnt, _part(need, order.cache))
+        for part, need in zip(PARTS, _tests(order), strict=True)
     }
     order.file.parent.mkdir(parents=True, exist_ok=True)
     beside = order.file.with_suffix(".new")
@@ -240,28 +286,16 @@ def carry_out(order: Order) -> Figures:
     return figures
 
 
-def _part(source: ChipSource, cache: Path, task: Task, count: int) -> Part:
-    made = fill(source, cache, task, count)
-    return Part(made, tuple(range(len(made.entries))), source.about)
-
-
-def _measure(
-    order: Order,
-    plan: TrainingPlan,
-    network: torch.nn.Module,
-    recipe: Recipe,
-    test: Part,
-    calibrate: Part,
-    device: torch.device,
-) -> dict[str, dict[str, float | None]]:
-    if order.variant.read is Reading.EVENTS:
+def _measure(reading: Reading, learnt: Learnt, test: Part) -> dict[str, dict[str, float | None]]:
+    recipe = learnt.recipe
+    if reading is Reading.EVENTS:
         both = Recipe(Task.CHANGE, recipe.bands, (CHANGE_HEAD,), recipe.normalisation)
-        sums = measure_events(network, Crops(test.cache, both, test.numbers), recipe, device)
+        crops = Crops(test.cache, both, test.numbers)
+        sums = measure_events(learnt.network, crops, recipe, learnt.device)
         heads = tuple(Head(name=event, labels=(event,)) for event in EVENTS)
     else:
-        found = temperatures(network, Crops(calibrate.cache, recipe, calibrate.numbers), device)
-        sums = measured(network, test, recipe, device, found)
-        heads = plan.heads_of(order.variant.run)
+        sums = measured(learnt.network, test, recipe, learnt.device, learnt.temperatures)
+        heads = learnt.heads
     return {key: value for head in heads for key, value in _told(head, list(sums[head.name].values()))}
 
 
