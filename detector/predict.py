@@ -34,10 +34,10 @@ UNSEEN = 255
 """Class code of a pixel in which a needed band has no data."""
 BATCH = {"cpu": 1, "cuda": 8}
 """Windows answered at once: a CPU is full with one."""
-LEAST_CHANCE = 1e-9
-"""A mean chance is at least this, so that its logarithm is finite."""
 READERS = {"cpu": 1, "cuda": 8}
 """Threads that read ahead; on a CPU more would take the network's cores."""
+LEAST_CHANCE = 1e-9
+"""A mean chance is at least this, so that its logarithm is finite."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Answer:
 
 
 Sink = Callable[[Window, Answer], object]
+Dates = Sequence[Mapping[str, Tensor]]
+"""A window's bands in physical units, per date."""
+Outputs = Mapping[str, Tensor]
+"""Per head (n, classes, h, w) logits."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -238,13 +243,6 @@ def _batches(
         yield batch
 
 
-T = TypeVar("T")
-Outputs = Mapping[str, Tensor]
-"""Per head (n, classes, h, w) logits."""
-Dates = Sequence[Mapping[str, Tensor]]
-"""A window's bands in physical units, per date."""
-
-
 def _answers(
     card: WeightedCard, engine: Engine, batch: Sequence[tuple[Window, Sequence[Bands]]], question: Question
 ) -> list[_OnDevice]:
@@ -283,10 +281,8 @@ def _averaged(card: WeightedCard, looks: Sequence[Outputs], hidden: Tensor, cond
     found = {}
     for head in looks[0]:
         temperature = card.temperature_of(head, condition)
-        chances = [torch.softmax(z[head] / temperature, dim=1) for z in looks]
-        mean = torch.stack([one * weight[:, None] for one, weight in zip(chances, weights, strict=True)]).sum(
-            dim=0
-        )
+        chances = torch.stack([torch.softmax(z[head] / temperature, dim=1) for z in looks])
+        mean = (chances * weights[:, :, None]).sum(dim=0)
         found[head] = temperature * torch.log(mean.clamp(min=LEAST_CHANCE))
     return found
 

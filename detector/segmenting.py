@@ -71,7 +71,8 @@ def segment(
         for look in looks:
             look.close()
     shown = _without_gaps([look.overview for look in looks])
-    caption = f"{_caption(images)} ({card.id})"
+    more = f" and {len(looks) - 1} more" if len(looks) > 1 else ""
+    caption = f"{first.path.name}{more} ({card.id})"
     write_overview(out / "classes.png", shown, maps, every=first.every, caption=caption)
     return Segmented(card.id, _write_maps(maps, first, out=out, models=models))
 
@@ -96,11 +97,6 @@ def _without_gaps(looks: Sequence[Image]) -> Image:
             for name, band in bands.items()
         }
     return replace(first, bands=bands)
-
-
-def _caption(images: Sequence[Path]) -> str:
-    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-    return f"{images[0].name}{more}"
 
 
 def _heads(
