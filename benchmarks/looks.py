@@ -122,6 +122,8 @@ class Tally:
                 "F1": who,
                 "all pixels": self._f1(who, FOREST),
                 "inside": self._f1(who, f"{FOREST} inside"),
+                "of the errors at edges": 1.0
+                - self._wrong(who, f"{FOREST} inside") / self._wrong(who, FOREST),
             }
 
     def errors(self, what: str, counter: Counter[str]) -> Iterator[Row]:
@@ -131,6 +133,10 @@ class Tally:
 
     def _mean_iou(self, who: str, head: str) -> float:
         return float(np.nanmean(iou(self.counts[who, head])[1:]))
+
+    def _wrong(self, who: str, head: str) -> int:
+        counts = self.counts[who, head]
+        return int(counts.sum() - np.trace(counts))
 
     def _f1(self, who: str, head: str) -> float:
         return float(f1(self.counts[who, head])[1])
