@@ -124,7 +124,8 @@ def segment(
     """Map what is where on one image, or on several dates of one place.
 
     The chances of several dates are averaged where they saw the ground, which fills what clouds hide in one
-    and is right more often. All must lie on one grid and hold the same bands at the same scale and offset.
+    and is right more often; what changed between them shows only once most dates lie after it. All must lie
+    on one grid and hold the same bands at the same scale and offset.
 
     A model with heads (a network) gives per head classes_HEAD.tif with names and colours, and
     classes_HEAD.geojson with hectares; probabilities.tif; and classes.png with legends. Spectral models
