@@ -19,10 +19,11 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from benchmarks.real_skill import Row, table
 from detector.cards import Condition, SegmentCard
 from detector.models import load_cards, shipped_cards
+from detector.objects import Mask
 from detector.predict import UNSEEN, Question, predict_image
 from detector.training.metrics import confusion_of, f1, iou
 from groundwatch.simulated import SEEDS, TEST_SEEDS, SimulatedChips, simulated
-from registry.chips import BIT, Chip, Component, by_name, class_codes
+from registry.chips import BIT, Chip, Codes, Component, by_name, class_codes
 from simulator.chips.labels import MATERIALS, paint_materials, window_of
 from simulator.chips.layers import Ground
 from simulator.chips.make import draw_ground
@@ -30,8 +31,6 @@ from simulator.chips.optics import Lattice, through_optics
 from simulator.chips.sensors import take
 
 Float32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Codes = NDArray[np.uint8]
 Counts = NDArray[np.int64]
 
 APART = 120
@@ -40,6 +39,7 @@ LOOKS = 3
 SHIFT = 0.2
 """Standard deviation of a pass's shift in pixels of 10 m: 5 m CE95 (simulator.chips.sensors)."""
 FOREST = "forest"
+INSIDE = "forest without its edges"
 EYE = "perfect eye, one look"
 
 
@@ -90,12 +90,11 @@ class Tally:
         self.counts: dict[tuple[str, str], Counts] = {}
         self.covers, self.missed, self.false = Counter[str](), Counter[str](), Counter[str]()
 
-    def add(self, who: str, head: str, answer: Codes, truth: Codes) -> None:
-        """Where both are known."""
+    def add(self, who: str, what: str, answer: Codes, truth: Codes, *, classes: int = 2) -> None:
+        """One place, where both are known; ``what`` is a head, or INSIDE."""
         known = (answer != UNSEEN) & (truth != UNSEEN)
-        classes = next(one.classes for one in self.card.heads if one.name == head.removesuffix(" inside"))
         counts = confusion_of(truth[known], answer[known], classes)
-        self.counts[who, head] = self.counts.get((who, head), 0) + counts
+        self.counts[who, what] = self.counts.get((who, what), 0) + counts
 
     def add_errors(self, ground: Ground, answer: Codes, truth: Codes) -> None:
         """What lies where forest is missed or seen in vain."""
@@ -121,9 +120,8 @@ class Tally:
             yield {
                 "F1": who,
                 "all pixels": self._f1(who, FOREST),
-                "inside": self._f1(who, f"{FOREST} inside"),
-                "of the errors at edges": 1.0
-                - self._wrong(who, f"{FOREST} inside") / self._wrong(who, FOREST),
+                "inside": self._f1(who, INSIDE),
+                "of the errors at edges": 1.0 - self._wrong(who, INSIDE) / self._wrong(who, FOREST),
             }
 
     def errors(self, what: str, counter: Counter[str]) -> Iterator[Row]:
@@ -186,14 +184,14 @@ def _place(
     for head in card.heads:
         truth = class_codes(chips[0].labels, [Component(one) for one in head.labels])
         for who, answer in found.items():
-            tally.add(who, head.name, answer.codes[head.name], truth)
+            tally.add(who, head.name, answer.codes[head.name], truth, classes=head.classes)
         if head.name == FOREST:
             answers = {who: answer.codes[FOREST] for who, answer in found.items()}
             answers[EYE] = perfect_eye(grounds[0], rng)
             tally.add(EYE, FOREST, answers[EYE], truth)
             core = np.where(inside(chips[0].has(Component.FOREST)), truth, UNSEEN).astype(np.uint8)
             for who, codes in answers.items():
-                tally.add(who, f"{FOREST} inside", codes, core)
+                tally.add(who, INSIDE, codes, core)
             tally.add_errors(grounds[0], answers["one look"], truth)
 
 

@@ -32,7 +32,7 @@ from benchmarks.real_data import (
 from detector.cards import Card, ChangeCard
 from detector.models import load_cards, scores, shipped_cards
 from detector.oneoff import PairScores, pair_scores
-from detector.oneoff_models import Models, sigmoid
+from detector.oneoff_models import Models, mean_seen, sigmoid
 from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
@@ -99,17 +99,13 @@ def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile], *, together: i
 
 def _mean_chance(card: Card, dates: Sequence[Tile]) -> Float32 | None:
     """(h, w) mean chance of forest over the dates that saw a pixel, as `segment` averages; NaN where none."""
-    logits = [_score(card, tile, Target.FOREST) for tile in dates]
-    chances = [
-        np.where(tile.known, sigmoid(logit), np.nan)
-        for tile, logit in zip(dates, logits, strict=True)
-        if logit is not None
-    ]
-    if not chances:
-        return None
-    count = np.isfinite(chances).sum(axis=0)
-    mean: Float32 = np.where(count > 0, np.nansum(chances, axis=0) / np.maximum(count, 1), np.nan)
-    return mean
+    chances = []
+    for tile in dates:
+        logit = _score(card, tile, Target.FOREST)
+        if logit is None:
+            return None
+        chances.append(np.where(tile.known, sigmoid(logit), np.float32(np.nan)))
+    return mean_seen(chances)
 
 
 def transformed_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:

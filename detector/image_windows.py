@@ -47,15 +47,12 @@ class ImageFile:
     @classmethod
     def look(cls, path: Path, bands: Sequence[str], *, scaling: Scaling) -> Self:
         """Open, check and look over. Raises InputError with one line where it is not these bands."""
-        try:
-            with opened(path) as source:
-                check_source(source, path, bands)
-                profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
-                every = max(1, -(-max(source.width, source.height) // OVERVIEW_PX))
-                thin = (-(-source.height // every), -(-source.width // every))
-                numbers = _numbers(source, bands, out_shape=thin)
-        except RasterioError as exc:
-            raise InputError(f"{path} cannot be read as an image: {exc}; give a complete GeoTIFF") from exc
+        with opened(path) as source:
+            check_source(source, path, bands)
+            profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
+            every = max(1, -(-max(source.width, source.height) // OVERVIEW_PX))
+            thin = (-(-source.height // every), -(-source.width // every))
+            numbers = _numbers(source, bands, out_shape=thin)
         decibel = in_decibel(numbers)
         seen = _clear(numbers, scaling, decibel=decibel)
         check_plausible(path, physical_bands(numbers, scaling, decibel=decibel), scaling)

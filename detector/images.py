@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,8 @@ def parse_bands(text: str) -> tuple[str, ...]:
 
 def described_bands(path: Path) -> tuple[str, ...]:
     """The bands as the file describes them. Raises InputError where it names not each by its own."""
-    try:
-        with opened(path) as source:
-            names = source.descriptions
-    except RasterioError as exc:
-        raise InputError(
-            f"{path} cannot be read as an image: {_first_line(exc)}; give a complete GeoTIFF"
-        ) from exc
+    with opened(path) as source:
+        names = source.descriptions
     if any(name not in BANDS for name in names) or len(set(names)) != len(names):
         raise InputError(f"{path} does not describe its bands; name them in the file's order with --bands")
     return tuple(names)
@@ -97,29 +93,33 @@ def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Imag
 
     Raises InputError with one line where the file is not an image of these bands.
     """
+    with opened(path) as source:
+        check_source(source, path, bands)
+        if onto is None:
+            profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
+            numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
+        else:
+            profile = dict(onto.profile)
+            numbers = {name: _read_onto(source, index + 1, name, profile) for index, name in enumerate(bands)}
+    return _to_image(path, numbers, scaling, profile)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file, open. Raises InputError where it can't be read, then or in the ``with`` block.
+
+    One that lies nowhere is refused later, in words of our own.
+    """
     try:
-        with opened(path) as source:
-            check_source(source, path, bands)
-            if onto is None:
-                profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
-                numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
-            else:
-                profile = dict(onto.profile)
-                numbers = {
-                    name: _read_onto(source, index + 1, name, profile) for index, name in enumerate(bands)
-                }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path)
+        with source:
+            yield source
     except RasterioError as exc:
         raise InputError(
             f"{path} cannot be read as an image: {_first_line(exc)}; give a complete GeoTIFF"
         ) from exc
-    return _to_image(path, numbers, scaling, profile)
-
-
-def opened(path: Path) -> Any:
-    """The file, open; one that lies nowhere is refused later, in words of our own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
 
 
 def check_source(source: Any, path: Path, bands: Sequence[str]) -> None:

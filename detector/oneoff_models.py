@@ -88,3 +88,10 @@ def sigmoid(logit: Float32) -> Float32:
     with np.errstate(over="ignore"):
         probability: Float32 = (1.0 / (1.0 + np.exp(-logit))).astype(np.float32)
     return probability
+
+
+def mean_seen(looks: Sequence[Float32]) -> Float32:
+    """(h, w) mean over the looks that saw a pixel; NaN where none did."""
+    seen = np.isfinite(looks)
+    total, count = np.where(seen, looks, 0.0).sum(axis=0), seen.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

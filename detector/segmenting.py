@@ -21,7 +21,7 @@ from detector.image_windows import ImageFile
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.maps import ClassMap, write_overview
 from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
-from detector.oneoff_models import Models, sigmoid
+from detector.oneoff_models import Models, mean_seen, sigmoid
 from detector.windows import Bands, Window
 from registry.errors import InputError, Reject
 from registry.models import Target
@@ -187,7 +187,7 @@ def _map_targets(
     for look in looks:
         _check_look(look, look.profile, looks[0].profile)
     found = [models.probabilities(models.targets(SEGMENT_CODES), look.bands) for look in looks]
-    probabilities = {target: _mean([one[target] for one in found]) for target in found[0]}
+    probabilities = {target: mean_seen([one[target] for one in found]) for target in found[0]}
     image = _without_gaps(looks) if len(looks) > 1 else whole[0]
     seen = np.zeros(image.shape, dtype=np.bool_)
     for look in looks:
@@ -204,14 +204,6 @@ def _clear(image: Image) -> Image:
     seen = seen_pixels(image)
     bands = {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
     return replace(image, bands=bands)
-
-
-def _mean(looks: Sequence[Float32]) -> Float32:
-    """(h, w) mean over those that saw a pixel; NaN where none did."""
-    stacked = np.stack(looks)
-    seen = np.isfinite(stacked)
-    total, count = np.where(seen, stacked, 0.0).sum(axis=0), seen.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def _write_targets(
