@@ -182,7 +182,8 @@ def test_variants_that_differ_only_in_their_test_share_a_training(tmp_path: Path
     study = StudyPlan(
         plan=small_plan(), seeds=1, tests=6, studies={"subsets": Study(title="Subsets", variants=variants)}
     )
-    rows = run_study(study, "subsets", Worlds(), Bench(tmp_path, tmp_path / "cache", no_bar, processes=1))
+    bench = Bench(tmp_path, tmp_path / "cache", no_bar, processes=1)
+    rows = run_study(study, "subsets", Worlds(), bench)
     trained = {path.parent.parent.name for path in (tmp_path / "subsets").glob("*/runs/small-rgbnir")}
     assert trained == {"small-rgbnir-1", "small-rgbnir-open_pit-1"}
     forest = {
@@ -191,3 +192,10 @@ def test_variants_that_differ_only_in_their_test_share_a_training(tmp_path: Path
         if row["label"] == "forest" and row["test"] == "shifted"
     }
     assert len(forest) == len(set(forest.values())) == 3, "other tests and other trainings, other figures"
+    checkpoints = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "subsets").glob("*/runs/*/checkpoint.pt")
+    }
+    assert len(checkpoints) == 4  # of each training the run and the one it starts from
+    (tmp_path / "subsets" / "results" / "pits_by_all-1.json").unlink()  # killed between two measurements
+    assert run_study(study, "subsets", Worlds(), bench) == rows
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
