@@ -16,7 +16,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.inference import HEADS, card, stack
+from benchmarks.inference import FINE, HEADS, card, stack
 from detector.cards import NetworkCard
 from detector.engine import Device, fast_half, network_runner, open_engine, padded, pick_device
 from detector.predict import BATCH, Question, predict, predict_image
@@ -44,19 +44,21 @@ def main() -> None:
     parser.add_argument("--device", choices=[one.value for one in Device], default="auto")
     parser.add_argument("--size", type=int, default=10_980, help="side of the tile in 10 m pixels")
     parser.add_argument("--width", type=int, default=32, help="width of the network")
+    parser.add_argument("--fine", type=int, default=FINE, help="its channels at full resolution")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
-    figures = measure(Device(given.device), size=given.size, width=given.width)
+    form = {"width": given.width, "fine": given.fine}
+    figures = measure(Device(given.device), form, size=given.size)
     print(json.dumps(figures, indent=1))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
 
 
-def measure(device: Device, *, size: int, width: int) -> dict[str, float | str]:
-    """All figures of one run."""
+def measure(device: Device, form: Mapping[str, int], *, size: int) -> dict[str, float | str]:
+    """All figures of one run; ``form``: the network's width and fine channels."""
     where = pick_device(device)
     with tempfile.TemporaryDirectory() as folder:
-        one = card(Path(folder), width=width, separate=False)
+        one = card(Path(folder), form, separate=False)
         tile = Tile.made(size)
         predict(one, tile, (min(size, 1100),) * 2, _nothing, question=QUESTION, device=device)
         seconds = _timed(

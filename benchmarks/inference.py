@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ HEADS = (
 """MineCam's five models."""
 PEER_WINDOW = 512
 PEER_OVERLAP = 0.25
+FINE = 24
+"""Channels of the shipped mining networks' last stage, at full resolution."""
 
 
 def main() -> None:
@@ -43,25 +45,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="side of the image in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--width", type=int, default=32, help="width of our networks")
+    parser.add_argument("--fine", type=int, default=FINE, help="their channels at full resolution")
     parser.add_argument("--device", choices=[one.value for one in Device], default="auto")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
-    figures = measure(given.size, rounds=given.rounds, width=given.width, device=Device(given.device))
+    form = {"width": given.width, "fine": given.fine}
+    figures = measure(given.size, form, rounds=given.rounds, device=Device(given.device))
     for name, value in figures.items():
         print(f"{name:60s} {value:8.3f}")
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
 
 
-def measure(size: int, *, rounds: int, width: int, device: Device) -> dict[str, float]:
-    """Median seconds per contestant, and the peers' seconds over ours."""
+def measure(size: int, form: Mapping[str, int], *, rounds: int, device: Device) -> dict[str, float]:
+    """Median seconds per contestant, and the peers' seconds over ours; ``form``: width and fine channels."""
     bands = stack(size)
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
-            "shared trunk, five heads": _ours(
-                Path(folder), bands, width=width, device=device, separate=False
-            ),
-            "five of ours, separate": _ours(Path(folder), bands, width=width, device=device, separate=True),
+            "shared trunk, five heads": _ours(Path(folder), bands, form, device=device, separate=False),
+            "five of ours, separate": _ours(Path(folder), bands, form, device=device, separate=True),
             "five ResNet-34 U-Nets fp32, overlap .25": _peer(bands, device=device),
         }
         timings = interleaved(contestants, rounds=rounds)
@@ -86,10 +88,10 @@ def stack(size: int, *, seed: int = 1) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def card(folder: Path, *, width: int, separate: bool) -> NetworkCard:
+def card(folder: Path, form: Mapping[str, int], *, separate: bool) -> NetworkCard:
     """An untrained network of ours over all bands, written and read as a shipped one is."""
     torch.manual_seed(1)
-    plan = Plan(channels=len(CHANNELS), width=width, heads=HEADS, separate=separate)
+    plan = Plan(channels=len(CHANNELS), heads=HEADS, separate=separate, **form)
     blank = NetworkCard(
         id="separate" if separate else "shared",
         title="Untrained, for timing",
@@ -108,9 +110,14 @@ def card(folder: Path, *, width: int, separate: bool) -> NetworkCard:
 
 
 def _ours(
-    folder: Path, bands: dict[str, NDArray[np.float32]], *, width: int, device: Device, separate: bool
+    folder: Path,
+    bands: dict[str, NDArray[np.float32]],
+    form: Mapping[str, int],
+    *,
+    device: Device,
+    separate: bool,
 ) -> Callable[[], object]:
-    one = card(folder, width=width, separate=separate)
+    one = card(folder, form, separate=separate)
     question = Question(codes=tuple(head.name for head in HEADS))
     return lambda: predict_image(one, (bands,), question, device=device)
 

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from detector.cards import ChangeCard, ForeignCard, NetworkCard, WeightedCard
 from detector.inputs import DARK, FAINT, Normalisation
-from detector.network import Residual, Trunk
+from detector.network import Fine, Residual, Trunk
 from detector.plans import STRIDE
 from detector.weights import load_network
 from detector.windows import HALO_PX, Numbers, Window
@@ -119,7 +119,11 @@ def network_runner(
 
 def fold_norms(network: nn.Module) -> nn.Module:
     """Batch normalisation folded into the convolution before it, in place."""
-    pairs = {Residual: (("first", "first_norm"), ("second", "second_norm")), Trunk: (("stem", "stem_norm"),)}
+    pairs = {
+        Residual: (("first", "first_norm"), ("second", "second_norm")),
+        Trunk: (("stem", "stem_norm"),),
+        Fine: (("bands", "bands_norm"),),
+    }
     for module in network.modules():
         for conv, norm in pairs.get(type(module), ()):
             setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))

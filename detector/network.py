@@ -1,8 +1,9 @@
 """The encoder-decoder, in plain torch: one trunk with a head per model, or one network per head.
 
-Residual encoder over four scales, decoder that ends at half resolution, heads that shuffle their channels
-up to full resolution (Shi et al. 2016). Batch normalisation, since its statistics are fixed when a model is
-used: a window's answer does not depend on what else lies in the window.
+Residual encoder over four scales, decoder that ends at half resolution. Heads shuffle their channels up to
+full resolution (Shi et al. 2016), or a fine stage does and looks at the bands once more. Batch
+normalisation, since its statistics are fixed when a model is used: a window's answer does not depend on
+what else lies in the window.
 """
 
 from __future__ import annotations
@@ -71,25 +72,55 @@ class Trunk(nn.Module):
         return x
 
 
+class Fine(nn.Module):
+    """Full resolution again: what the trunk knows of a place, beside the bands of each pixel.
+
+    Edges and ramps are a few pixels wide; at half resolution four pixels share the trunk's channels.
+    """
+
+    def __init__(self, channels: int, width: int, fine: int) -> None:
+        super().__init__()
+        self.bands = nn.Conv2d(channels, fine, 3, padding=1, bias=False)
+        self.bands_norm = nn.BatchNorm2d(fine)
+        self.spread = _shuffled(width, fine)
+        self.look = Residual(fine, fine)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """(n, channels, h, w) and (n, width, h/2, w/2) -> (n, fine, h, w)."""
+        known = functional.pixel_shuffle(self.spread(features), 2)
+        seen = self.bands_norm(self.bands(x))
+        together: Tensor = self.look(functional.relu(seen + known, inplace=True))
+        return together
+
+
 class Shared(nn.Module):
     """One trunk, a 1 x 1 head per model."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.trunk = Trunk(plan.channels, plan.width, plan.blocks)
+        self.fine = Fine(plan.channels, plan.width, plan.fine) if plan.fine else None
         self.heads = nn.ModuleDict(
-            {head.name: _shuffled_head(plan.width, head.classes) for head in plan.heads}
+            {
+                head.name: nn.Conv2d(plan.fine, head.classes, 1)
+                if plan.fine
+                else _shuffled(plan.width, head.classes)
+                for head in plan.heads
+            }
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(n, channels, h, w) -> per head (n, classes, h, w) logits; class 0 is background."""
         features = self.trunk(x)
+        if self.fine is not None:
+            features = self.fine(x, features)
+            return {name: head(features) for name, head in self.heads.items()}
         return {name: functional.pixel_shuffle(head(features), 2) for name, head in self.heads.items()}
 
 
-def _shuffled_head(width: int, classes: int) -> nn.Conv2d:
+def _shuffled(width: int, channels: int) -> nn.Conv2d:
     """The four pixels that a place is shuffled into begin alike (Aitken et al. 2017): no checkerboard."""
-    head = nn.Conv2d(width, 4 * classes, 1)
+    head = nn.Conv2d(width, 4 * channels, 1)
     with torch.no_grad():
         head.weight.copy_(head.weight[::4].repeat_interleave(4, dim=0))
         assert head.bias is not None

@@ -34,9 +34,16 @@ class Plan(Value):
     """Channels at half resolution; doubled at each halving, four times at most."""
     blocks: Annotated[int, Field(ge=1, le=6)] = 1
     """Residual blocks per scale."""
+    fine: Annotated[int, Field(ge=0, le=128)] = Field(default=0, exclude_if=lambda value: not value)
+    """Channels of a last stage at full resolution, which sees the bands once more; 0 = none."""
     heads: tuple[Head, ...] = Field(min_length=1)
     separate: bool = False
     """One whole network per head instead of one trunk for all."""
+
+    @property
+    def form(self) -> tuple[int, int, int, bool]:
+        """Width, blocks, fine channels, separate: where these are alike, one takes over another's weights."""
+        return (self.width, self.blocks, self.fine, self.separate)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

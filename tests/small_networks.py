@@ -73,13 +73,15 @@ def facts(name: str, **changes: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def trained(*, separate: bool = False, steps: int = 45) -> tuple[NetworkCard, Mapping[str, torch.Tensor]]:
+def trained(
+    *, separate: bool = False, fine: int = 0, steps: int = 45
+) -> tuple[NetworkCard, Mapping[str, torch.Tensor]]:
     """A card without weights file, and the weights: learned in a few seconds, the same every time."""
     torch.manual_seed(3)
     card = NetworkCard.model_validate(
         facts(
             "separate" if separate else "shared",
-            plan=Plan(channels=len(BANDS), width=8, heads=HEADS, separate=separate),
+            plan=Plan(channels=len(BANDS), width=8, heads=HEADS, separate=separate, fine=fine),
         )
     )
     network = build(card.plan)
@@ -112,9 +114,9 @@ def learn(
     network.eval()
 
 
-def written(folder: Path, *, separate: bool = False) -> NetworkCard:
+def written(folder: Path, *, separate: bool = False, fine: int = 0) -> NetworkCard:
     """The trained network with its card in a folder."""
-    card, state = trained(separate=separate)
+    card, state = trained(separate=separate, fine=fine)
     return write_card(folder, card, state)
 
 

@@ -33,10 +33,11 @@ CORE = 64
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module", params=["shared", "separate"])
+@pytest.fixture(scope="module", params=["shared", "separate", "fine"])
 def card(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NetworkCard:
     torch.set_num_threads(1)
-    return written(tmp_path_factory.mktemp("card"), separate=request.param == "separate")
+    fine = 8 if request.param == "fine" else 0
+    return written(tmp_path_factory.mktemp("card"), separate=request.param == "separate", fine=fine)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,9 @@ def test_windows_cover_every_pixel_once_and_stay_inside(shape: tuple[int, int]) 
     assert (covered == 1).all()
 
 
-def test_the_fold_of_the_norms_changes_nothing() -> None:
-    card, state = trained(separate=False)
+@pytest.mark.parametrize("fine", [0, 8])
+def test_the_fold_of_the_norms_changes_nothing(fine: int) -> None:
+    card, state = trained(fine=fine)
     networks = [build(card.plan).eval() for _ in range(2)]
     for network in networks:
         network.load_state_dict(state)

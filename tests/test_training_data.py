@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,19 @@ def test_a_cache_that_was_cut_off_makes_only_what_is_missing(tmp_path: Path) -> 
     assert made == [4, 1, 1]
     assert [one.name for one in again.entries] == [one.name for one in whole.entries]
     assert np.array_equal(again.pixels, whole.pixels)
+
+
+def test_chips_that_are_made_are_read_while_others_are_being_made(tmp_path: Path) -> None:
+    whole = fill(Discs(3), tmp_path, Task.SEGMENT, 6)
+    lines = (whole.folder / "entries.jsonl").read_text()
+    # Another process holds the lock, and writes the line of a seventh chip at this moment.
+    (whole.folder / "entries.jsonl").write_text(lines + lines[:30])
+    with (whole.folder / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        again = fill(Discs(3), tmp_path, Task.SEGMENT, 6)
+        assert again.entries == whole.entries
+        assert np.array_equal(again.pixels, whole.pixels)
+    assert (whole.folder / "entries.jsonl").read_text() == lines + lines[:30]
 
 
 def test_processes_make_what_one_process_makes(tmp_path: Path) -> None:

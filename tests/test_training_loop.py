@@ -196,12 +196,13 @@ def test_the_rate_rises_once_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.01, abs=2e-3)
 
 
+@pytest.mark.parametrize("fine", [0, 5])
 @pytest.mark.parametrize("dates", [1, 2])
-def test_fewer_bands_keep_the_weights_of_those_that_stay(dates: int) -> None:
+def test_fewer_bands_keep_the_weights_of_those_that_stay(dates: int, fine: int) -> None:
     torch.manual_seed(0)
     before, after = ("B02", "B03", "B04", "B08"), ("B08", "B03")
-    big = build(Plan(channels=dates * 4, width=6, heads=(WORKS,))).eval()
-    small = build(Plan(channels=dates * 2, width=6, heads=(WORKS,))).eval()
+    big = build(Plan(channels=dates * 4, width=6, fine=fine, heads=(WORKS,))).eval()
+    small = build(Plan(channels=dates * 2, width=6, fine=fine, heads=(WORKS,))).eval()
     small.load_state_dict(narrowed(big.state_dict(), before, after, dates))
     x = torch.zeros(1, dates, 4, 32, 32)
     x[:, :, [3, 1]] = torch.randn(1, dates, 2, 32, 32)
@@ -230,10 +231,10 @@ def test_a_class_that_is_called_too_often_begins_later() -> None:
     assert not shifts(logits, np.zeros_like(codes)).any()
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_shifts_become_the_heads_own_bias(separate: bool) -> None:
+@pytest.mark.parametrize(("separate", "fine"), [(False, 0), (True, 0), (False, 5), (True, 5)])
+def test_shifts_become_the_heads_own_bias(separate: bool, fine: int) -> None:
     heads = (Head(name="a", labels=("x", "y")), Head(name="b", labels=("z",)))
-    plan = Plan(channels=4, width=8, blocks=1, heads=heads, separate=separate)
+    plan = Plan(channels=4, width=8, blocks=1, fine=fine, heads=heads, separate=separate)
     torch.manual_seed(3)
     network = build(plan).eval()
     image = torch.randn(1, 4, 32, 32)

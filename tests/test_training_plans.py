@@ -22,16 +22,18 @@ from click.testing import CliRunner
 from detector.cards import Condition, NetworkCard
 from detector.models import load_cards
 from detector.training.folder import write_chip
+from detector.training.loop import narrowed
 from detector.training.material import Three
-from detector.training.plan import Schedule
+from detector.training.plan import Schedule, only
 from detector.training.train_set import Origin, Workshop, train_set, use_threads
+from detector.weights import load_network
 from groundwatch.cli import cli
 from groundwatch.console import Options
-from registry.chips import ChipPair, Component
+from registry.chips import CHANNELS, ChipPair, Component
 from registry.errors import InputError
 from tests.conftest import REPO
 from tests.test_cvat import masks_zip
-from tests.training_world import Discs, no_bar, small_plan
+from tests.training_world import RGBNIR, Discs, no_bar, small_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -74,6 +76,49 @@ def test_chains_side_by_side_make_the_cards_of_one_after_the_other(tmp_path: Pat
     written = {path.name: path.read_bytes() for path in (tmp_path / "alone").glob("*.yml")}
     assert len(written) == 3  # weights are in the cards by their SHA-256
     assert {path.name: path.read_bytes() for path in (tmp_path / "beside").glob("*.yml")} == written
+
+
+def test_a_run_of_few_chips_need_not_wait_for_the_others(tmp_path: Path) -> None:
+    """It sees the first chips only; what follows it says how many its chain saw; side by side is the same."""
+    plan = small_plan()
+    first = plan.runs["base"].model_copy(update={"chips": 6})
+    last = plan.runs["small-sar"].model_copy(update={"chips": 4})
+    plan = small_plan(runs={**plan.runs, "base": first, "small-sar": last})
+    origin = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
+    shop = Workshop(tmp_path / "one", tmp_path / "cache", no_bar, processes=1)
+    sources = Three(Discs(1), Discs(2), Discs(3))
+    made = train_set(plan, sources, shop, origin)
+    assert [one.chips for one in made] == [6, 12, 6, 8]
+    card = load_cards((tmp_path / "one",))["small-sar"]
+    assert isinstance(card, NetworkCard)
+    assert card.trained_on.startswith("6 of ")
+    beside = replace(shop, out=tmp_path / "two", cache=tmp_path / "others", parallel=2)
+    train_set(plan, sources, beside, origin)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "one").glob("*.yml")}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "two").glob("*.yml")} == written
+
+
+def test_a_run_without_a_schedule_is_its_start_cut_to_its_bands(tmp_path: Path) -> None:
+    plan = only(small_plan(fine=4), ["small-rgbnir"])
+    cut = plan.runs["small-rgbnir"].model_copy(update={"schedule": None})
+    plan = plan.model_copy(update={"runs": {**plan.runs, "small-rgbnir": cut}})
+    origin = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
+    sources = Three(Discs(1), Discs(2), Discs(3))
+    shop = Workshop(tmp_path / "one", tmp_path / "cache", no_bar, processes=1)
+    base, made = train_set(plan, sources, shop, origin)
+    assert (made.trained.epoch, made.recipe.bands) == (0, RGBNIR)
+    assert not (tmp_path / "one" / "runs" / "small-rgbnir").exists()
+    wanted = narrowed(base.trained.state, CHANNELS, RGBNIR, 1)
+    card = load_cards((tmp_path / "one",))["small-rgbnir"]
+    assert isinstance(card, NetworkCard)
+    found = load_network(card).state_dict()
+    same = [name for name in wanted if not name.endswith("num_batches_tracked") and "heads" not in name]
+    assert all(torch.equal(found[name], wanted[name].half().float()) for name in same)
+    assert {one.data.split(":")[0] for one in card.metrics} >= {"held out"}
+    beside = replace(shop, out=tmp_path / "two", parallel=2)
+    train_set(plan, sources, beside, origin)
+    name = "small-rgbnir.yml"
+    assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 class NoPairs(Discs):

@@ -18,6 +18,7 @@ from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan
 from detector.training.retrain import retraining
 from detector.training.starts import both_dates_alike, starts_of
 from detector.training.train_set import Origin, Workshop, train_set
+from detector.weights import write_card
 from registry.errors import ConfigError, InputError
 from registry.values import digest
 from tests.training_world import Discs, no_bar, small_plan
@@ -44,12 +45,14 @@ def started(run: Run, cards: dict[str, Card], card: str, *, sha256: str | None =
     return small_plan(runs={"own": run.model_copy(update={"start": None, "start_card": start})})
 
 
-def test_a_change_card_sees_one_date_as_both(cards: dict[str, Card]) -> None:
+@pytest.mark.parametrize("fine", [0, 5])
+def test_a_change_card_sees_one_date_as_both(cards: dict[str, Card], fine: int) -> None:
     card = cards["small-change"]
     assert isinstance(card, ChangeCard)
-    network = build(card.plan).eval()
-    one = torch.randn(2, card.plan.channels // 2, 32, 32)
-    trunk = build(card.plan.model_copy(update={"channels": card.plan.channels // 2})).eval()
+    plan = card.plan.model_copy(update={"fine": fine})
+    network = build(plan).eval()
+    one = torch.randn(2, plan.channels // 2, 32, 32)
+    trunk = build(plan.model_copy(update={"channels": plan.channels // 2})).eval()
     trunk.load_state_dict(both_dates_alike(network.state_dict(), 2))
     with torch.no_grad():
         expected = network(torch.cat([one, one], dim=1))["change"]
@@ -80,7 +83,10 @@ def test_other_weights_under_the_same_name_are_refused(cards: dict[str, Card]) -
 
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(cards: dict[str, Card]) -> None:
     wide = small_plan().runs["small-rgbnir"].model_copy(update={"width": 12})
-    with pytest.raises(ConfigError, match="other width, blocks or form"):
+    with pytest.raises(
+        ConfigError,
+        match=r"other width, blocks, fine .*\(12, 1, 0, False\); use the card's \(6, 1, 0, False\)",
+    ):
         starts_of(started(wide, cards, "small-change"), cards)
     with pytest.raises(ConfigError, match="sees two dates, card small-rgbnir one"):
         starts_of(started(small_plan().runs["small-change"], cards, "small-rgbnir"), cards)
@@ -106,6 +112,25 @@ def test_a_retrained_card_starts_from_itself(cards: dict[str, Card], tmp_path: P
     assert cut.plan.runs["small-rgbnir-own"].start_card is None
 
 
+def test_a_card_is_retrained_in_its_own_form_by_the_schedule_of_its_plan(
+    cards: dict[str, Card], tmp_path: Path
+) -> None:
+    folder = tmp_path / "cards"
+    card = cards["small-rgbnir"]
+    assert isinstance(card, NetworkCard)
+    finer = card.model_copy(update={"plan": card.plan.model_copy(update={"fine": 4})})
+    write_card(folder, finer, build(finer.plan).state_dict())
+    plan = small_plan()
+    untrained = plan.runs["small-rgbnir"].model_copy(update={"schedule": None})
+    plan = small_plan(runs={**plan.runs, "small-rgbnir": untrained})
+    entries = fill(Discs(4, limit=4), tmp_path, Task.SEGMENT, 4).entries
+    cut = retraining(plan, entries, Task.SEGMENT, 64, load_cards((folder,)))
+    own = cut.plan.runs["small-rgbnir-own"]
+    assert (own.schedule, own.start) == ("s", None)
+    assert cut.plan.network_of("small-rgbnir-own").form == finer.plan.form
+    build(cut.plan.network_of("small-rgbnir-own")).load_state_dict(cut.starts["small-rgbnir-own"])
+
+
 def test_a_run_has_one_start() -> None:
     plan = small_plan()
     runs = {name: run.model_dump(mode="json") for name, run in plan.runs.items()}
@@ -113,19 +138,17 @@ def test_a_run_has_one_start() -> None:
     runs[chained]["start_card"] = {"id": "change-msi-sar", "sha256": "0" * 64}
     with pytest.raises(ValueError, match=f"run {chained} starts from .* and from a card; give one"):
         TrainingPlan.model_validate(plan.model_dump(mode="json") | {"runs": runs})
+    runs[chained] |= {"start_card": None, "start": None, "schedule": None}
+    with pytest.raises(ValueError, match=f"run {chained} has neither a schedule nor a start; give it one"):
+        TrainingPlan.model_validate(plan.model_dump(mode="json") | {"runs": runs})
 
 
-def test_the_shipped_plans_start_from_shipped_cards() -> None:
-    plan = load_plan(shipped_plan("components"))
-    whole = load_plan(shipped_plan("large"))
-    assert (plan.heads, plan.band_sets, plan.width) == (whole.heads, whole.band_sets, whole.width)
+def test_the_plan_of_the_mining_cards_makes_those_of_the_large_plan_and_one_more() -> None:
+    plan, whole = load_plan(shipped_plan("mining")), load_plan(shipped_plan("large"))
+    assert plan.heads == whole.heads
+    assert plan.band_sets.items() > whole.band_sets.items()
     cards = [name for name, run in whole.runs.items() if run.card and run.task is Task.SEGMENT]
-    assert [name for name, run in plan.runs.items() if run.card] == cards
-    shipped = load_cards((shipped_cards(),))
-    assert list(starts_of(plan, shipped).states) == ["base"]
-    colours = load_plan(shipped_plan("rgb"))
-    assert (colours.heads, colours.width) == (whole.heads, whole.width)
-    assert list(starts_of(colours, shipped).states) == ["mining-rgb"]
+    assert [name for name, run in plan.runs.items() if run.card] == [*cards, "mining-rgb"]
 
 
 def test_every_shipped_network_is_of_a_shipped_plan() -> None:

@@ -59,6 +59,6 @@ def balanced(state: State, plan: Plan, samples: Mapping[str, tuple[Tensor, Tenso
         added = torch.from_numpy(shifts(logits.numpy(), codes.numpy()))
         prefix = f"networks.{head.name}." if plan.separate else ""
         key = f"{prefix}heads.{head.name}.bias"
-        # A head answers for the four pixels of a 2 x 2 block, class by class (pixel shuffle).
-        changed[key] = state[key] + added.repeat_interleave(4).to(state[key])
+        # A head at half resolution answers for the four pixels of a 2 x 2 block, class by class.
+        changed[key] = state[key] + added.repeat_interleave(len(state[key]) // head.classes).to(state[key])
     return changed

@@ -106,6 +106,7 @@ class Crops:
         self.cache = cache
         self.recipe = recipe
         self.numbers = tuple(range(len(cache.entries)) if numbers is None else numbers)
+        self._pool = np.array(self.numbers, np.int64)
         self.tables = {head.name: code_table(head) for head in recipe.heads if head != CHANGE_HEAD}
         self._hidden = {
             head.name: np.stack([hidden_classes(head, entry) for entry in cache.entries])
@@ -137,7 +138,7 @@ class Crops:
         if room < 0:
             raise ValueError(f"crops of {crop} px do not fit chips of {self.cache.size} px")
         return Picks(
-            numbers=rng.choice(self.numbers, size=batch, replace=len(self.numbers) < batch),
+            numbers=rng.choice(self._pool, size=batch, replace=len(self._pool) < batch),
             corners=rng.integers(0, room + 1, size=(batch, PLACES, 2)),
             turns=rng.integers(0, 8, size=batch),
         )

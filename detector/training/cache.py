@@ -109,15 +109,21 @@ def fill(
     processes: int = 1,
     advance: Advance | None = None,
 ) -> Cache:
-    """The first ``count`` chips of the source, made where they are not there yet.
+    """The first ``count`` chips of the source, made where they are not there yet; many may read at a time.
 
     ``advance`` is told of each chip. What the source has fewer of is fewer.
     """
     count = count if source.count is None else min(count, source.count)
     folder = root / f"{task}-{source.size}-l{LAYOUT}-{source.key[:20]}"
     folder.mkdir(parents=True, exist_ok=True)
+    entries = _read_entries(folder)
+    if all(index in entries for index in range(count)):
+        # Nobody need wait for who makes more of them.
+        if advance:
+            advance(count)
+        return _opened(folder, task, source.size, [entries[index] for index in range(count)])
     with _locked(folder):
-        entries = _read_entries(folder)
+        entries = _read_entries(folder, mend=True)
         missing = [index for index in range(count) if index not in entries]
         if advance:
             advance(count - len(missing))
@@ -141,8 +147,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read_entries(folder: Path) -> dict[int, Entry]:
-    """Finished chips; a line that a kill cut short is taken off."""
+def _read_entries(folder: Path, *, mend: bool = False) -> dict[int, Entry]:
+    """Finished chips up to a line that is cut short, by a kill or because it is being written.
+
+    Whoever holds the lock may ``mend``: take that line off.
+    """
     path = folder / "entries.jsonl"
     if not path.is_file():
         return {}
@@ -155,9 +164,10 @@ def _read_entries(folder: Path) -> dict[int, Entry]:
             break
         found[entry.index] = entry
         kept.append(line)
-    text = "".join(f"{line}\n" for line in kept)
-    if text != path.read_text():
-        path.write_text(text)
+    if mend:
+        text = "".join(f"{line}\n" for line in kept)
+        if text != path.read_text():
+            path.write_text(text)
     return found
 
 

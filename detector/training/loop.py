@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.engine import fast_half
 from detector.network import build
 from detector.plans import Plan
 from detector.training.augment import augmented
@@ -40,6 +41,9 @@ HEAVIEST = 5.0
 """Largest class weight against the mean."""
 GRADIENT_NORM = 5.0
 """Gradients are cut to this norm: one odd batch must not undo an hour."""
+
+FIRST_LAYERS = ("stem.weight", "fine.bands.weight")
+"""What sees the bands themselves."""
 
 State = dict[str, Tensor]
 Progress = Callable[[int, str], None]
@@ -103,7 +107,7 @@ class Trained:
     score: float
     """Mean IoU on the shifted validation."""
     epoch: int
-    """Which epoch, from 1."""
+    """Which epoch, from 1; 0 where nothing was trained."""
 
 
 @dataclass
@@ -136,7 +140,7 @@ def train(job: Job, *, progress: Progress | None = None) -> Trained:
     while not state.finished:
         loss = _epoch(job, state, crops, weights, progress)
         state.epoch += 1
-        scores = _validated(job, state)
+        scores = _validated(job, state.average)
         _judge(job, state, scores["iou"])
         journal.write(
             {"epoch": state.epoch, "rate": rate(job.schedule, state.epoch * job.schedule.steps), "loss": loss}
@@ -162,7 +166,7 @@ def _begin(job: Job, journal: Journal) -> _Progress:
     if on_gpu:
         # Which algorithm a convolution uses is tried out once: crops are all of one size.
         torch.backends.cudnn.benchmark = True
-    network.to(job.device, memory_format=_layout(job.device))  # type: ignore[call-overload]
+    network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         _groups(network, job.schedule.weight_decay),
         lr=job.schedule.learning_rate,
@@ -219,11 +223,6 @@ def _save(job: Job, state: _Progress) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-
-
-def _layout(device: torch.device) -> torch.memory_format:
-    """Channels last is what a GPU's matrix units take; the CPU's are no faster with it here."""
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def _epoch(
@@ -285,8 +284,8 @@ def _step(job: Job, state: _Progress, batch: Batch, weights: Mapping[str, Tensor
             band_dropout=job.band_dropout,
         )
         inputs = network_batch(values, batch.medians, job.recipe)
-        inputs = inputs.contiguous(memory_format=_layout(job.device))
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.device.type == "cuda"):
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(job.device.type, torch.bfloat16, enabled=fast_half(job.device)):
         outputs = state.network(inputs)
     loss = total_loss(outputs, batch, weights, job.loss)
     state.optimiser.zero_grad(set_to_none=True)
@@ -307,9 +306,15 @@ def _average(average: State, now: Mapping[str, Tensor], kept: float) -> None:
     torch._foreach_copy_([average[name] for name in counters], [now[name] for name in counters])
 
 
-def _validated(job: Job, state: _Progress) -> dict[str, float]:
+def taken(job: Job) -> Trained:
+    """What a run starts from, measured and not trained further."""
+    assert job.start is not None
+    return Trained(state=job.start, score=_validated(job, job.start)["iou"], epoch=0)
+
+
+def _validated(job: Job, weights: State) -> dict[str, float]:
     network = build(job.network).to(job.device)
-    network.load_state_dict(state.average)
+    network.load_state_dict(weights)
     return measure(network.eval(), job.shifted, job.device)
 
 
@@ -346,14 +351,17 @@ def narrowed(
 ) -> State:
     """Weights for fewer bands: those of the bands that stay, as if the others were missing.
 
-    The stem sees 4 positions (a 2 x 2 block) per band and date, in that order.
+    The stem sees 4 positions (a 2 x 2 block) per band and date, in that order; a fine stage sees one.
     """
     places = [date * len(before) + before.index(name) for date in range(dates) for name in after]
-    inputs = [4 * place + corner for place in places for corner in range(4)]
-    return {
-        name: value[:, inputs].clone() if name.endswith("stem.weight") else value.clone()
-        for name, value in state.items()
-    }
+    blocks = [4 * place + corner for place in places for corner in range(4)]
+    kept = dict(zip(FIRST_LAYERS, (blocks, places), strict=True))
+    narrow = dict(state)
+    for name, value in state.items():
+        for layer, inputs in kept.items():
+            if name.endswith(layer):
+                narrow[name] = value[:, inputs]
+    return _copied(narrow)
 
 
 def _copied(state: Mapping[str, Tensor]) -> State:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.engine import fast_half
 from detector.training.augment import with_partner
 from detector.training.batches import IGNORED, OPTICAL, Batch, Crops, network_batch, physical
 from detector.training.metrics import Confusion
@@ -59,7 +60,7 @@ def predictions(
                 stale=torch.full(shape, partner.stale),
                 generator=generator,
             )
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_half(device)):
             outputs = network(network_batch(values, batch.medians, crops.recipe))
         yield numbers, batch, {head: logits.float() for head, logits in outputs.items()}
 

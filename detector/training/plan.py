@@ -131,14 +131,22 @@ class Run(Value):
     """Earlier run whose weights it starts from; a subset of bands keeps the weights of its bands."""
     start_card: StartCard | None = Field(default=None, exclude_if=lambda value: value is None)
     """Or a shipped card; a change card sees the one date as both of its dates."""
-    schedule: Slug
-    """Name of a schedule."""
+    schedule: Slug | None = None
+    """Name of a schedule; null = not trained further: the weights it starts from, cut to its bands."""
     band_dropout: Share = 0.0
     """Share of crops that show only one of the plan's smaller band sets."""
     reference: Reference = Reference.FIXED
     """What a channel's zero is."""
     width: Annotated[int, Field(ge=4, le=256)] | None = None
     """Channels at half resolution; null = the plan's."""
+    fine: Annotated[int, Field(ge=0, le=128)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Channels at full resolution; null = the plan's."""
+    chips: Count | None = Field(default=None, exclude_if=lambda value: value is None)
+    """How many of the plan's training chips (or pairs) it sees, the first ones, so that it can begin before
+    the others are made; null = all.
+    """
     card: bool = True
     """Whether the run is written as a model card; false = only a step towards another run."""
     title: str = ""
@@ -175,6 +183,8 @@ class TrainingPlan(Value):
     """Channels of the network at half resolution."""
     blocks: Annotated[int, Field(ge=1, le=6)] = 1
     """Residual blocks per scale."""
+    fine: Annotated[int, Field(ge=0, le=128)] = Field(default=0, exclude_if=lambda value: not value)
+    """Channels of a last stage at full resolution; 0 = none."""
     separate: bool = False
     """One network per head instead of one trunk."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
@@ -195,7 +205,10 @@ class TrainingPlan(Value):
         earlier: list[str] = []
         for name, run in self.runs.items():
             _one_of(f"run {name}: bands", run.bands, self.band_sets)
-            _one_of(f"run {name}: schedule", run.schedule, self.schedules)
+            if run.schedule is not None:
+                _one_of(f"run {name}: schedule", run.schedule, self.schedules)
+            elif run.start is None:
+                raise ValueError(f"run {name} has neither a schedule nor a start; give it one")
             if run.start is not None and run.start_card is not None:
                 raise ValueError(f"run {name} starts from {run.start} and from a card; give one of them")
             if run.start is not None:
@@ -214,8 +227,27 @@ class TrainingPlan(Value):
                 f"run {name} cannot start from {run.start}: other task or bands {sorted(foreign)} it lacks; "
                 "start from a run of the same task with all of its bands"
             )
-        if (run.width or self.width) != (before.width or self.width):
-            raise ValueError(f"run {name} cannot start from {run.start}: their widths differ; give one width")
+        if self._form(run) != self._form(before):
+            raise ValueError(
+                f"run {name} cannot start from {run.start}: width or fine channels differ; give the same"
+            )
+
+    def _form(self, run: Run) -> tuple[int, int]:
+        return (run.width or self.width, self.fine if run.fine is None else run.fine)
+
+    def schedule_of(self, name: str) -> str:
+        """Name of the schedule of a run, or of the last one before it that is trained."""
+        run = self.runs[name]
+        while run.schedule is None:
+            assert run.start is not None
+            run = self.runs[run.start]
+        return run.schedule
+
+    def chips_of(self, name: str) -> int:
+        """How many chips, or pairs, a run is trained on."""
+        run = self.runs[name]
+        made = self.data.pairs if run.task is Task.CHANGE else self.data.chips
+        return min(made, run.chips or made)
 
     def bands_of(self, name: str) -> tuple[str, ...]:
         """Bands of a run, in the order of its network's input."""
@@ -233,10 +265,12 @@ class TrainingPlan(Value):
         """The network of a run."""
         run = self.runs[name]
         dates = 2 if run.task is Task.CHANGE else 1
+        width, fine = self._form(run)
         return Plan(
             channels=dates * len(self.bands_of(name)),
-            width=run.width or self.width,
+            width=width,
             blocks=self.blocks,
+            fine=fine,
             heads=self.heads_of(name),
             separate=self.separate and run.task is Task.SEGMENT,
         )

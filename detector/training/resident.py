@@ -5,6 +5,7 @@ The same picks give the same batch as detector.training.batches makes of the cac
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,10 +20,10 @@ from registry.chips import CHANNELS
 
 CHIPS_AT_ONCE = 64
 """Chips per copy to the device."""
-SHARE_OF_FREE = 0.4
-"""Of the device's free memory that chips may take: another training may ask at the same moment, and both
-networks need some.
-"""
+COPIES = 4
+"""Copies under way at a time: most of it is reading, which one core does slower than the device takes it."""
+SHARE_OF_FREE = 0.55
+"""Of the device's free memory that chips may take: networks need some, and other trainings."""
 WORTH = 4
 """Crops per chip from which carrying all chips over costs less than gathering every crop on the CPU."""
 
@@ -35,7 +36,12 @@ def resident(crops: Crops, schedule: Schedule, device: torch.device) -> Crops | 
     free, _ = torch.cuda.mem_get_info(device)
     if bytes_of(crops) > SHARE_OF_FREE * free:
         return crops
-    return Resident.of(crops, device)
+    try:
+        return Resident.of(crops, device)
+    except torch.cuda.OutOfMemoryError:
+        # Another training asked at the same moment.
+        torch.cuda.empty_cache()
+        return crops
 
 
 def bytes_of(crops: Crops) -> int:
@@ -75,7 +81,8 @@ class Resident:
             None if cache.change is None else torch.empty((count, area), dtype=torch.uint8, device=device)
         )
         rare = torch.empty((count, area), dtype=torch.bool, device=device)
-        for first in range(0, count, CHIPS_AT_ONCE):
+
+        def carry(first: int) -> None:
             some = numbers[first : first + CHIPS_AT_ONCE]
             to = slice(first, first + len(some))
             pixels[to] = _flat(cache.pixels[some].view(np.int16))
@@ -83,6 +90,9 @@ class Resident:
             rare[to] = _flat(np.stack([crops.rare(int(number)) for number in some]))
             if change is not None and cache.change is not None:
                 change[to] = _flat(cache.change[some])
+
+        with ThreadPoolExecutor(COPIES) as pool:
+            list(pool.map(carry, range(0, count, CHIPS_AT_ONCE)))
         tables = {name: torch.from_numpy(table).to(device) for name, table in crops.tables.items()}
         return cls(crops, at, pixels, labels, change, rare, tables)
 

@@ -55,8 +55,9 @@ def retraining(
         card = cards.get(name)
         if isinstance(card, NetworkCard | ChangeCard) and _fits(card, plan, name):
             own = name + SUFFIX
-            anew = {"start": None, "start_card": None, "width": card.plan.width}
-            chosen[own] = plan.runs[name].model_copy(update=anew)
+            anew = {"start": None, "start_card": None, "schedule": plan.schedule_of(name)}
+            form = {"width": card.plan.width, "fine": card.plan.fine}
+            chosen[own] = plan.runs[name].model_copy(update={**anew, **form})
             starts[own] = _state(card, plan, name)
             normalisations[own] = card.normalisation
         else:
@@ -103,5 +104,6 @@ def _bands_seen(entries: tuple[Entry, ...]) -> set[str]:
 
 def _state(card: NetworkCard | ChangeCard, plan: TrainingPlan, name: str) -> State:
     """The card's weights, without the heads that are left out; heads of other labels start anew."""
-    network = plan.network_of(name).model_copy(update={"width": card.plan.width})
+    form = {"width": card.plan.width, "fine": card.plan.fine}
+    network = plan.network_of(name).model_copy(update=form)
     return onto(network, load_network(card).state_dict(), card.plan.heads, seed=plan.seed)

@@ -11,7 +11,7 @@ from detector.cards import Card, ChangeCard, NetworkCard
 from detector.inputs import Normalisation
 from detector.network import build
 from detector.plans import Head, Plan
-from detector.training.loop import State, narrowed
+from detector.training.loop import FIRST_LAYERS, State, narrowed
 from detector.training.plan import Task, TrainingPlan
 from detector.weights import load_network
 from registry.errors import ConfigError
@@ -51,11 +51,10 @@ def _state(plan: TrainingPlan, name: str, card: NetworkCard | ChangeCard) -> Sta
     network = plan.network_of(name)
     bands, dates = plan.bands_of(name), _dates(card)
     foreign = sorted(set(bands) - set(card.bands))
-    kinds = (network.width, network.blocks, network.separate)
-    if foreign or kinds != (card.plan.width, card.plan.blocks, card.plan.separate):
+    if foreign or network.form != card.plan.form:
         raise ConfigError(
-            f"run {name} cannot start from card {card.id}: bands {foreign} it lacks, or other width, blocks "
-            f"or form ({card.plan.width}, {card.plan.blocks}); use the card's"
+            f"run {name} cannot start from card {card.id}: bands {foreign} it lacks, or other width, blocks, "
+            f"fine channels or form {network.form}; use the card's {card.plan.form}"
         )
     if plan.runs[name].task is Task.CHANGE and dates == 1:
         raise ConfigError(f"run {name} sees two dates, card {card.id} one; start it from a change card")
@@ -86,6 +85,6 @@ def _dates(card: NetworkCard | ChangeCard) -> int:
 def both_dates_alike(state: State, dates: int) -> State:
     """Weights for one date that answer as those for several do where all dates are the same image."""
     return {
-        name: torch.stack(value.chunk(dates, dim=1)).sum(dim=0) if name.endswith("stem.weight") else value
+        name: torch.stack(value.chunk(dates, dim=1)).sum(dim=0) if name.endswith(FIRST_LAYERS) else value
         for name, value in state.items()
     }

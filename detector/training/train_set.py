@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ from detector.network import build
 from detector.training.balance import balanced
 from detector.training.batches import Crops, Recipe, fit_normalisation, recipe_of
 from detector.training.calibrate import drawn, temperatures
-from detector.training.loop import Job, State, Trained, narrowed, train
+from detector.training.loop import Job, State, Trained, narrowed, taken, train
 from detector.training.material import Bar, Material, Part, Sources, gather
 from detector.training.measure import predictions
 from detector.training.metrics import Sums, sums_of, total_of
@@ -91,6 +93,12 @@ class Made:
     trained: Trained
     recipe: Recipe
     card: Path | None
+    chips: int
+    """Training chips that it, or a run that it starts from, has seen."""
+
+
+Need = tuple[Task, int]
+"""Chips that must be made before a run begins: of which task, and how many."""
 
 
 def use_threads(count: int) -> None:
@@ -105,63 +113,97 @@ def train_set(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Orig
     """
     if shop.parallel > 1 and len(plan.runs) > 1:
         return _side_by_side(plan, sources, shop, origin)
-    materials = {task: _gathered(plan, task, sources, shop) for task in _tasks(plan)}
+    materials: dict[Need, Material] = {}
     made: dict[str, Made] = {}
     for name in plan.runs:
-        made[name] = train_run(plan, name, materials[plan.runs[name].task], shop, origin, made)
+        need = _need(plan, name)
+        if need not in materials:
+            materials[need] = _gathered(plan, need, sources, shop)
+        made[name] = train_run(plan, name, materials[need], shop, origin, made)
     return list(made.values())
 
 
-def _tasks(plan: TrainingPlan) -> list[Task]:
-    return list(dict.fromkeys(run.task for run in plan.runs.values()))
+def _need(plan: TrainingPlan, name: str) -> Need:
+    return plan.runs[name].task, plan.chips_of(name)
 
 
-def _gathered(plan: TrainingPlan, task: Task, sources: Sources, shop: Workshop) -> Material:
-    return gather(sources, plan.data, task, shop.cache, processes=shop.processes, bar=shop.bar)
+def _needs(plan: TrainingPlan) -> list[Need]:
+    """What the runs need, task by task, few chips before many."""
+    tasks = list(dict.fromkeys(run.task for run in plan.runs.values()))
+    return sorted({_need(plan, name) for name in plan.runs}, key=lambda need: (tasks.index(need[0]), need[1]))
+
+
+def _gathered(plan: TrainingPlan, need: Need, sources: Sources, shop: Workshop) -> Material:
+    task, count = need
+    data = plan.data.model_copy(update={"pairs" if task is Task.CHANGE else "chips": count})
+    return gather(sources, data, task, shop.cache, processes=shop.processes, bar=shop.bar)
 
 
 def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: Origin) -> list[Made]:
     """Each run in a process of its own, as soon as its chips are made and its start is trained."""
     alone = replace(shop, bar=silent, processes=1, parallel=1)
-    others = set(active_children())
+    others, stopped = set(active_children()), Event()
+    making = replace(shop, bar=_stoppable(shop.bar, stopped))
     made: dict[str, Made] = {}
-    going: dict[Future[Made], str] = {}
+    waiting = list(plan.runs)
     pool = ProcessPoolExecutor(
         shop.parallel,
         mp_context=get_context("spawn"),
         initializer=_begin,
         initargs=(os.getpid(), shop.threads),
     )
-
-    def begin(names: Iterable[str]) -> None:
-        going.update({pool.submit(_train_last, plan, name, sources, alone, origin): name for name in names})
-
+    maker = ThreadPoolExecutor(1, thread_name_prefix="chips")
     try:
-        for task in _tasks(plan):
-            _gathered(plan, task, sources, shop)
-            begin(name for name, run in plan.runs.items() if run.task is task and run.start is None)
+        chips = {maker.submit(_gathered, plan, need, sources, making): need for need in _needs(plan)}
+        trained: dict[Future[Made], str] = {}
         with shop.bar(len(plan.runs), "trainings") as advance:
-            while going:
-                future = next(as_completed(going))
-                name = going.pop(future)
-                made[name] = future.result()
-                advance(1)
-                begin(follower for follower, run in plan.runs.items() if run.start == name)
+            while waiting or trained:
+                pending: set[Future[Any]] = {*chips, *trained}
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    chips.pop(future, None)
+                    if future in trained:
+                        made[name := trained.pop(future)] = future.result()
+                        advance(1)
+                lacking = set(chips.values())
+                for name in [one for one in waiting if _need(plan, one) not in lacking]:
+                    if plan.runs[name].start is None or plan.runs[name].start in made:
+                        waiting.remove(name)
+                        trained[pool.submit(_train_last, plan, name, sources, alone, origin)] = name
     except BaseException:
         # An error is told now, not when the other trainings are done; they go on from their checkpoints.
+        stopped.set()
         for child in set(active_children()) - others:
             child.terminate()
         raise
     finally:
+        maker.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
     return [made[name] for name in plan.runs]
 
 
+def _stoppable(bar: Bar, stopped: Event) -> Bar:
+    """A bar whose work ends at its next step once that is asked for."""
+
+    @contextmanager
+    def shown(total: int, what: str) -> Iterator[Callable[[int], None]]:
+        with bar(total, what) as advance:
+
+            def step(steps: int) -> None:
+                if stopped.is_set():
+                    raise InputError("stopped, since another part of the training failed")
+                advance(steps)
+
+            yield step
+
+    return shown
+
+
 def _train_last(plan: TrainingPlan, name: str, sources: Sources, shop: Workshop, origin: Origin) -> Made:
     """A run whose chips are made and whose start is trained, so that both are found."""
-    material = _gathered(plan, plan.runs[name].task, sources, shop)
     made: dict[str, Made] = {}
     for step in only(plan, [name]).runs:
+        material = _gathered(plan, _need(plan, step), sources, shop)
         made[step] = train_run(plan, step, material, shop, origin, made, card=step == name)
     return made[name]
 
@@ -193,14 +235,15 @@ def train_run(
     With ``card`` false the card is left to somebody else.
     """
     run = plan.runs[name]
+    schedule = plan.schedules[plan.schedule_of(name)]
     recipe = recipe_of(plan, name, _normalisation(plan, name, material, origin, made))
     job = Job(
         name=name,
         network=plan.network_of(name),
         recipe=recipe,
-        schedule=plan.schedules[run.schedule],
+        schedule=schedule,
         augmentation=plan.augmentation,
-        loss=plan.schedules[run.schedule].loss or plan.loss,
+        loss=schedule.loss or plan.loss,
         train=Crops(material.train.cache, recipe, material.train.numbers),
         shifted=Crops(material.shifted.cache, recipe, material.shifted.numbers),
         folder=shop.out / "runs" / name,
@@ -211,10 +254,14 @@ def train_run(
         start=_start(plan, name, origin, made),
         device=shop.device,
     )
-    with shop.bar(job.schedule.total, name) as advance:
-        trained = train(job, progress=lambda steps, _: advance(steps))
-    written = _finish(plan, name, job, trained, material, shop, origin) if run.card and card else None
-    return Made(name, trained, recipe, written)
+    if run.schedule is None:
+        trained = taken(job)
+    else:
+        with shop.bar(job.schedule.total, name) as advance:
+            trained = train(job, progress=lambda steps, _: advance(steps))
+    seen = max(len(material.train.numbers), made[run.start].chips if run.start else 0)
+    written = _finish(plan, name, job, trained, material, seen, shop, origin) if run.card and card else None
+    return Made(name, trained, recipe, written, seen)
 
 
 def _normalisation(
@@ -255,6 +302,7 @@ def _finish(
     job: Job,
     trained: Trained,
     material: Material,
+    seen: int,
     shop: Workshop,
     origin: Origin,
 ) -> Path:
@@ -285,7 +333,7 @@ def _finish(
         "metrics": metrics,
         "limits": LIMITS[origin.simulated],
         "temperature": found,
-        "trained_on": f"{len(material.train.numbers)} of {material.train.about}",
+        "trained_on": f"{seen} of {material.train.about}",
         "data_licence": origin.data_licence,
         "trained": origin.today,
         "seed": plan.seed,
