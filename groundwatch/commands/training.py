@@ -24,8 +24,8 @@ RUNS_ON_A_GPU = 8
 @click.command(cls=Command)
 @out_option("Folder for cards, weights, checkpoints and logs.")
 @click.option("--plan", "plan_name", default="default", show_default=True,
-              help="Training plan: a file, or one that ships: default, large (for a GPU), components, "
-              "rgb.")  # fmt: skip
+              help="Training plan: a file, or one that ships: default, or for a GPU large or "
+              "mining.")  # fmt: skip
 @click.option("--runs", help="Only these runs of the plan, separated by commas, and what they start from.")
 @click.option("--seed", type=int, help="Seed of chips, weights and crops (default: the plan's).")
 @click.option("--chips", type=FOLDER, help="Learn from the chips of this folder instead of simulated ones.")
@@ -156,8 +156,7 @@ def _plan(name: str, runs: str | None, seed: int | None) -> TrainingPlan:
     file = next((one for one in (shipped_plan(name), Path(name)) if one.is_file()), None)
     if file is None:
         raise NotFound(
-            f"training plan {name!r} is neither a file nor one that ships; "
-            "use default, large, components or rgb"
+            f"training plan {name!r} is neither a file nor one that ships; use default, large or mining"
         )
     plan = load_plan(file)
     if seed is not None:
