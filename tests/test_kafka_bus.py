@@ -16,6 +16,7 @@ from kafka.admin import KafkaAdminClient
 from registry.bus import Topic, open_bus
 from registry.bus.kafka import KafkaBus
 from registry.bus.kafka_client import MAX_BYTES, ROOM
+from registry.bus.kafka_reader import Reader
 from registry.bus.kafka_settings import KafkaSettings
 from registry.errors import ConfigError, Retry
 from registry.events import MAX_EVENT_BYTES, Event
@@ -113,6 +114,23 @@ def test_what_died_can_be_revived_after_a_restart_of_everything(world: KafkaWorl
     other.revive(letter.id)
     assert take(other).event == make_event(1)
     assert other.dead() == []
+
+
+def test_an_ack_is_known_to_others_before_its_offset_is_committed(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group may take a partition away between the ack and the reader's next turn, which commits."""
+    world.bus.publish(Topic.PASSES, make_event(1))
+    take(world.bus)  # the topics are made and the partition is ours
+    world.bus.close()
+    holder = world.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "_commit", lambda _self, _consumer: None)
+        delivery = take(holder)
+        assert delivery.attempt == 2
+        delivery.ack()
+        holder.close()
+    assert is_quiet(world.open())
 
 
 def test_an_event_told_twice_is_handled_once(world: KafkaWorld) -> None:

@@ -226,9 +226,8 @@ class KafkaBus:
             if not self._is_ours(stream, taken):
                 return
             stream.tracker.settle(taken)
-            is_ahead = bool(stream.tracker.mark(taken.entry.place).settled)
-        if is_ahead:  # else the committed offset says it all
-            self._note(stream, taken.entry.place)
+        # Also where the offset says it all: that is committed a moment later, and the partition may go first.
+        self._note(stream, taken.entry.place)
 
     def _put_back(self, topic: Topic, taken: Taken, reason: str, *, after: float | None) -> None:
         if taken.attempt >= self._max_attempts:
