@@ -208,7 +208,7 @@ class TrainingPlan(Value):
             if run.schedule is not None:
                 _one_of(f"run {name}: schedule", run.schedule, self.schedules)
             elif run.start is None:
-                raise ValueError(f"run {name} has neither a schedule nor a start; give it one")
+                raise ValueError(f"run {name} has no schedule; give it one, or a run to start from")
             if run.start is not None and run.start_card is not None:
                 raise ValueError(f"run {name} starts from {run.start} and from a card; give one of them")
             if run.start is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -165,11 +165,9 @@ def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: 
                     if future in trained:
                         made[name := trained.pop(future)] = future.result()
                         advance(1)
-                lacking = set(chips.values())
-                for name in [one for one in waiting if _need(plan, one) not in lacking]:
-                    if plan.runs[name].start is None or plan.runs[name].start in made:
-                        waiting.remove(name)
-                        trained[pool.submit(_train_last, plan, name, sources, alone, origin)] = name
+                for name in [one for one in waiting if _may_begin(plan, one, made, chips.values())]:
+                    waiting.remove(name)
+                    trained[pool.submit(_train_last, plan, name, sources, alone, origin)] = name
     except BaseException:
         # An error is told now, not when the other trainings are done; they go on from their checkpoints.
         stopped.set()
@@ -180,6 +178,11 @@ def _side_by_side(plan: TrainingPlan, sources: Sources, shop: Workshop, origin: 
         maker.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
     return [made[name] for name in plan.runs]
+
+
+def _may_begin(plan: TrainingPlan, name: str, made: Mapping[str, Made], missing: Collection[Need]) -> bool:
+    start = plan.runs[name].start
+    return _need(plan, name) not in missing and (start is None or start in made)
 
 
 def _stoppable(bar: Bar, stopped: Event) -> Bar:
