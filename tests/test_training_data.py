@@ -84,6 +84,19 @@ def test_chips_that_are_made_are_read_while_others_are_being_made(tmp_path: Path
     assert (whole.folder / "entries.jsonl").read_text() == lines + lines[:30]
 
 
+def test_who_waits_for_another_process_can_be_stopped(tmp_path: Path) -> None:
+    whole = fill(Discs(3), tmp_path, Task.SEGMENT, 2)
+
+    def stop(_steps: int) -> None:
+        raise InputError("stopped")
+
+    with (whole.folder / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="stopped"):  # pytest's time limit ends one that waits
+            fill(Discs(3), tmp_path, Task.SEGMENT, 3, advance=stop)
+    assert len(fill(Discs(3), tmp_path, Task.SEGMENT, 3).entries) == 3
+
+
 def test_processes_make_what_one_process_makes(tmp_path: Path) -> None:
     alone = fill(Discs(4), tmp_path / "a", Task.CHANGE, 6)
     together = fill(Discs(4), tmp_path / "b", Task.CHANGE, 6, processes=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ FAINTEST = np.float32(-100.0)
 """dB of the number 1."""
 LAYOUT = 2
 """Another layout or encoding is another cache."""
+WAIT_S = 0.2
+"""Between two looks whether another process is done with a cache."""
 GROUP = 4
 """Chips per order to a worker."""
 
@@ -122,7 +125,7 @@ def fill(
         if advance:
             advance(count)
         return _opened(folder, task, source.size, [entries[index] for index in range(count)])
-    with _locked(folder):
+    with _locked(folder, advance):
         entries = _read_entries(folder, mend=True)
         missing = [index for index in range(count) if index not in entries]
         if advance:
@@ -140,10 +143,17 @@ def fill(
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process fills a cache, others wait."""
+def _locked(folder: Path, advance: Advance | None) -> Iterator[None]:
+    """One process fills a cache, others wait; ``advance`` may end the waiting by raising."""
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if advance:
+                    advance(0)
+                time.sleep(WAIT_S)
         yield
 
 

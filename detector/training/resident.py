@@ -17,6 +17,9 @@ from torch import Tensor
 from detector.training.batches import PLACES, Batch, Crops, places, turned
 from detector.training.plan import CHANGE_HEAD, Schedule, Task
 from registry.chips import CHANNELS
+from registry.log import get_logger
+
+log = get_logger(__name__)
 
 CHIPS_AT_ONCE = 64
 """Chips per copy to the device."""
@@ -39,9 +42,10 @@ def resident(crops: Crops, schedule: Schedule, device: torch.device) -> Crops | 
     try:
         return Resident.of(crops, device)
     except torch.cuda.OutOfMemoryError:
-        # Another training asked at the same moment.
-        torch.cuda.empty_cache()
-        return crops
+        log.info("the device is full, crops are gathered on the CPU", chips=len(crops.numbers))
+    # Another training asked at the same moment. What was taken is free only when the error is forgotten.
+    torch.cuda.empty_cache()
+    return crops
 
 
 def bytes_of(crops: Crops) -> int:
