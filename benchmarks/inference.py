@@ -63,6 +63,9 @@ def measure(size: int, form: Mapping[str, int], *, rounds: int, device: Device) 
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
             "shared trunk, five heads": _ours(Path(folder), bands, form, device=device, separate=False),
+            "shared trunk, four orientations": _ours(
+                Path(folder), bands, form, device=device, separate=False, orientations=4
+            ),
             "five of ours, separate": _ours(Path(folder), bands, form, device=device, separate=True),
             "five ResNet-34 U-Nets fp32, overlap .25": _peer(bands, device=device),
         }
@@ -116,9 +119,10 @@ def _ours(
     *,
     device: Device,
     separate: bool,
+    orientations: int = 1,
 ) -> Callable[[], object]:
     one = card(folder, form, separate=separate)
-    question = Question(codes=tuple(head.name for head in HEADS))
+    question = Question(codes=tuple(head.name for head in HEADS), orientations=orientations)
     return lambda: predict_image(one, (bands,), question, device=device)
 
 

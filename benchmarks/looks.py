@@ -1,9 +1,9 @@
 """What more looks at a place add, and what keeps forest from a perfect map: python -m benchmarks.looks
 
 On simulated worlds: mean IoU of each head's labels (F1 of forest) from one look and from several of one year
-(``--looks``), averaged as `segment` does. Then F1 of forest on all pixels and without those at a forest's
-edge (one pixel on either side), beside an eye that knows every leaf but looks through Sentinel-2's blur and
-shift; and what the ground is where one look is wrong.
+(``--looks``), averaged as `segment` does, each also in four orientations ("turned"), its default. Then F1 of
+forest on all pixels and without those at a forest's edge (one pixel on either side), beside an eye that knows
+every leaf but looks through Sentinel-2's blur and shift; and what the ground is where one look is wrong.
 """
 
 from __future__ import annotations
@@ -174,12 +174,19 @@ def _place(
 ) -> None:
     names = tuple(head.name for head in card.heads)
     looks = [{name: by_name(chip.pixels)[name] for name in card.bands} for chip in chips]
-    asked = {"one look": looks[:1], f"{len(looks)} looks": looks}
     found = {
-        who: predict_image(
-            card, dates, Question(names, condition=Condition.FRESH, references=[None] * len(dates))
+        who + how: predict_image(
+            card,
+            dates,
+            Question(
+                names,
+                condition=Condition.FRESH,
+                references=[None] * len(dates),
+                orientations=orientations,
+            ),
         )
-        for who, dates in asked.items()
+        for who, dates in (("one look", looks[:1]), (f"{len(looks)} looks", looks))
+        for how, orientations in (("", 1), (", turned", 4))
     }
     for head in card.heads:
         truth = class_codes(chips[0].labels, [Component(one) for one in head.labels])

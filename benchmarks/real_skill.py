@@ -29,10 +29,12 @@ from benchmarks.real_data import (
     terramind,
     tree_cover,
 )
-from detector.cards import Card, ChangeCard
+from detector.cards import Card, ChangeCard, SegmentCard
+from detector.engine import Device
 from detector.models import load_cards, scores, shipped_cards
 from detector.oneoff import PairScores, pair_scores
 from detector.oneoff_models import Models, mean_seen, sigmoid
+from detector.predict import target_logits
 from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings
 from registry.errors import GroundwatchError
@@ -73,13 +75,15 @@ TOGETHER = 5
 """Dates that are averaged, beside single ones."""
 
 
-def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile], *, together: int = 1) -> list[Row]:
+def tree_cover_rows(
+    cards: Sequence[Card], dates: Sequence[Tile], *, together: int = 1, orientations: int = 1
+) -> list[Row]:
     """Forest against a map that no model has seen, all dates in turn or so many of them averaged."""
     rows = []
     for card in cards:
         called, truth, areas = [], [], []
         for first in range(0, len(dates), together):
-            chance = _mean_chance(card, dates[first : first + together])
+            chance = _mean_chance(card, dates[first : first + together], orientations)
             if chance is None:
                 break
             seen = np.isfinite(chance)
@@ -97,11 +101,11 @@ def tree_cover_rows(cards: Sequence[Card], dates: Sequence[Tile], *, together: i
     return rows
 
 
-def _mean_chance(card: Card, dates: Sequence[Tile]) -> Float32 | None:
+def _mean_chance(card: Card, dates: Sequence[Tile], orientations: int) -> Float32 | None:
     """(h, w) mean chance of forest over the dates that saw a pixel, as `segment` averages; NaN where none."""
     chances = []
     for tile in dates:
-        logit = _score(card, tile, Target.FOREST)
+        logit = _score(card, tile, Target.FOREST, orientations)
         if logit is None:
             return None
         chances.append(np.where(tile.known, sigmoid(logit), np.float32(np.nan)))
@@ -195,10 +199,12 @@ def loss_row(models: Models, pair: LossPair) -> Row | None:
     }
 
 
-def _score(card: Card, tile: Tile, target: Target) -> Float32 | None:
+def _score(card: Card, tile: Tile, target: Target, orientations: int = 1) -> Float32 | None:
     if target not in card.feeds or (set(card.bands) - card.may_lack) - set(tile.bands):
         return None
     bands = {name: band for name, band in tile.bands.items() if name in card.bands}
+    if orientations > 1 and isinstance(card, SegmentCard):
+        return target_logits(card, bands, (target,), device=Device.CPU, orientations=orientations)[target]
     return scores(card, bands, (target,), device="cpu", offset_known=True)[target]
 
 
@@ -252,11 +258,16 @@ def main() -> None:
     tiles, covered = [*terramind(given.data)], [*tree_cover(given.data)]
     changes = [card.id for card in cards.values() if isinstance(card, ChangeCard)]
     joint = [card.id for card in single if len(card.feeds) > 1]
+    networks = [card for card in single if isinstance(card, SegmentCard)]
     named = ["", SPECTRAL, *joint, *changes]
     found = {
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
         "tree cover": tree_cover_rows(single, covered),
         "tree cover, dates averaged": tree_cover_rows(single, covered, together=TOGETHER),
+        "tree cover, turned": tree_cover_rows(networks, covered, orientations=4),
+        "tree cover, dates averaged, turned": tree_cover_rows(
+            networks, covered, together=TOGETHER, orientations=4
+        ),
         "transformed": transformed_rows(single, tiles),
         "calm": calm_rows(cards, list(romania_pairs(given.data)), named),
         "series": series_rows(single, given.data),

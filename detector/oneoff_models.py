@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.cards import Card, ChangeCard, SegmentCard
+from detector.cards import Card, ChangeCard, NetworkCard, SegmentCard
 from detector.models import choose, joint_scores
 from registry.detection import DetectionSettings
 from registry.errors import InputError, Reject
@@ -57,6 +57,10 @@ class Models:
             whole = (self.cards[name] for name in order if set(self.cards[name].bands) <= set(bands))
             found = next(whole, found)
         return found if isinstance(found, SegmentCard) else None
+
+    def orientations(self, card: SegmentCard) -> int:
+        """In how many ``segment`` shows an image to a card: our networks have learnt all of them."""
+        return self.files.orientations if isinstance(card, NetworkCard) else 1
 
     def change(self, bands: Collection[str]) -> ChangeCard | None:
         """The bi-temporal card that ``compare`` uses; None where single dates are compared."""

@@ -3,7 +3,7 @@
 Windows have a core of 512 pixels and a halo of 32: the core is kept, so that cores meet without seams and
 there is nothing to blend. Only windows are ever in memory, whatever the image's size; the next ones are
 read while one is answered. Several looks at one ground are answered together: their chances are averaged
-where they saw it.
+where they saw it. So are those of one look in several orientations.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ LEAST_CHANCE = 1e-9
 """A mean chance is at least this, so that its logarithm is finite."""
 
 
+ORIENTATIONS: Mapping[int, tuple[tuple[int, ...], ...]] = {
+    1: ((),),
+    2: ((), (-2, -1)),
+    4: ((), (-2, -1), (-2,), (-1,)),
+}
+"""Axes that are mirrored, by how many orientations are asked for: as it is, turned by half, mirrored."""
+
+
 @dataclass(frozen=True)
 class Vote:
     """A logit that is asked for: some classes of a head against its others."""
@@ -59,6 +67,12 @@ class Question:
     condition: Condition = Condition.FRESH
     references: References = (None,)
     """Per date what replaces the fixed means of the normalisation."""
+    orientations: int = 1
+    """In how many a look is seen; their chances are averaged."""
+
+    def __post_init__(self) -> None:
+        if self.orientations not in ORIENTATIONS:
+            raise ValueError(f"orientations is {self.orientations}; use one of {list(ORIENTATIONS)}")
 
 
 @dataclass(frozen=True)
@@ -157,12 +171,14 @@ def target_logits(
     *,
     partner_age_days: float | None = None,
     device: Device = Device.AUTO,
+    orientations: int = 1,
 ) -> Mapping[Target, Float32]:
     """(h, w) logit per target, NaN = unseen; the card's network runs once for all of them."""
     question = Question(
         votes={target.value: target_vote(card, target) for target in targets},
         condition=condition_of(card, bands, partner_age_days),
         references=references(card, (bands,)),
+        orientations=orientations,
     )
     found = predict_image(card, (bands,), question, device=device).logits
     return {target: found[target.value] for target in targets}
@@ -254,8 +270,14 @@ def _answers(
     hidden = torch.stack(unseen, dim=1)  # (looks, n, h, w)
     looks = zip(*(_looks(card, dates) for dates in seen), strict=True)
     references = _looks(card, question.references)
-    outputs = [_run(engine, dates, zeros) for dates, zeros in zip(looks, references, strict=True)]
-    z = outputs[0] if len(outputs) == 1 else _averaged(card, outputs, hidden, question.condition)
+    outputs = [
+        outputs
+        for dates, zeros in zip(looks, references, strict=True)
+        for outputs in _run(engine, dates, zeros, question.orientations)
+    ]
+    several = len(outputs) > 1
+    every = hidden.repeat_interleave(question.orientations, dim=0)
+    z = _averaged(card, outputs, every, question.condition) if several else outputs[0]
     return [
         _answer(card, window, {name: one[at] for name, one in z.items()}, hidden[:, at].all(dim=0), question)
         for at, (window, _) in enumerate(batch)
@@ -267,22 +289,30 @@ def _looks(card: WeightedCard, dates: Sequence[T]) -> Sequence[Sequence[T]]:
     return [dates] if isinstance(card, ChangeCard) else [[date] for date in dates]
 
 
-def _run(engine: Engine, windows: Sequence[Dates], references: References) -> Outputs:
-    """One look at each of the windows, which have one shape."""
+def _run(
+    engine: Engine, windows: Sequence[Dates], references: References, orientations: int
+) -> Iterator[Outputs]:
+    """One look at each of the windows, which have one shape, in each orientation.
+
+    Filled up before it is mirrored: the network halves the same pixels as in the next window.
+    """
     inputs = torch.stack([engine.prepare(dates, references) for dates in windows])
     rows, columns = inputs.shape[-2:]
-    outputs = engine.run(padded(inputs, engine.stride, repeat=engine.repeat))
-    return {name: z[:, :, :rows, :columns] for name, z in outputs.items()}
+    filled = padded(inputs, engine.stride, repeat=engine.repeat)
+    for axes in ORIENTATIONS[orientations]:
+        outputs = engine.run(filled.flip(axes))
+        yield {name: z.flip(axes)[:, :, :rows, :columns] for name, z in outputs.items()}
 
 
 def _averaged(card: WeightedCard, looks: Sequence[Outputs], hidden: Tensor, condition: Condition) -> Outputs:
     """Logits of the mean chances over the looks that saw a pixel; ``hidden`` is (looks, n, h, w)."""
-    weights = (~hidden).float() / (~hidden).sum(dim=0).clamp(min=1)
+    shares = (~hidden).float() / (~hidden).sum(dim=0).clamp(min=1)
     found = {}
     for head in looks[0]:
         temperature = card.temperature_of(head, condition)
-        chances = torch.stack([torch.softmax(z[head] / temperature, dim=1) for z in looks])
-        mean = (chances * weights[:, :, None]).sum(dim=0)
+        mean = torch.zeros_like(looks[0][head])
+        for z, share in zip(looks, shares, strict=True):
+            mean.addcmul_(torch.softmax(z[head] / temperature, dim=1), share[:, None])
         found[head] = temperature * torch.log(mean.clamp(min=LEAST_CHANCE))
     return found
 

@@ -119,6 +119,7 @@ def _heads(
         votes={target.value: target_vote(card, target) for target in targets},
         condition=condition_of(card, file.names, None),
         references=references(card, [look.overview.bands for look in looks]),
+        orientations=models.orientations(card),
     )
     with _Probabilities(out / "probabilities.tif", file, [target.value for target in targets]) as layers:
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 
@@ -74,6 +74,8 @@ class FileSettings(Value):
 
     segment: tuple[Slug, ...] = ("mining-msi-sar", "mining-msi", "mining-rgbnir-swir", "mining-rgbnir")
     """Cards whose heads are mapped, best first; empty = the first for transformed ground that fits."""
+    orientations: Literal[1, 2, 4] = 4
+    """In how many `segment` shows an image to our networks; the chances are averaged, each takes its time."""
     compare: tuple[Slug, ...] = ("change-msi-sar", "change-rgbnir-swir", "change-rgbnir")
     """Cards of two dates, best first; empty = both dates are scored one by one."""
 

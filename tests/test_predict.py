@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,31 @@ def test_several_looks_are_averaged_where_they_saw(shared: NetworkCard) -> None:
     assert (found.codes["works"][~unseen] == mean.argmax(axis=0)).mean() > 0.9999
     expected = np.log(mean[2] / (1.0 - mean[2]))
     np.testing.assert_allclose(found.logits["infrastructure"][~unseen], expected, atol=2e-3)
+
+
+def test_orientations_are_averaged_and_no_seam_is_left(shared: NetworkCard) -> None:
+    bands, _ = image((112, 176), seed=9)
+    question = Question(codes=("works",), votes={"infrastructure": Vote("works", (2,))}, orientations=4)
+    whole, tiled = (
+        predict_image(shared, (bands,), question, device=Device.CPU, half=False, core=core)
+        for core in (512, 64)
+    )
+    network, temperature = load_network(shared).eval(), shared.temperature_of("works", Condition.FRESH)
+    x = torch.from_numpy(network_input(bands, shared.bands, shared.normalisation))[None]
+    turned: list[tuple[int, ...]] = [(), (2, 3), (2,), (3,)]
+    with torch.inference_mode():
+        seen = [torch.softmax(network(x.flip(a))["works"].flip(a)[0] / temperature, dim=0) for a in turned]
+    mean = torch.stack(seen).mean(dim=0).numpy()
+    assert (whole.codes["works"] == mean.argmax(axis=0)).mean() > 0.9999
+    expected = np.log(mean[2] / (1.0 - mean[2]))
+    np.testing.assert_allclose(whole.logits["infrastructure"], expected, atol=2e-3)
+    assert (whole.codes["works"] == tiled.codes["works"]).mean() >= 0.995
+    alone = predict_image(
+        shared, (bands,), replace(question, orientations=1), device=Device.CPU, half=False
+    ).logits["infrastructure"]
+    assert float(np.abs(alone - whole.logits["infrastructure"]).max()) > 0.01
+    with pytest.raises(ValueError, match="orientations is 3"):
+        Question(orientations=3)
 
 
 def test_a_vote_is_the_log_odds_of_its_classes() -> None:

@@ -76,6 +76,23 @@ def run(path: Path, models: Models, out: Path, *, names: tuple[str, ...] = BANDS
     return segment([path], names, out=out, scaling=Scaling(), models=models)
 
 
+def test_orientations_are_those_of_the_settings(tmp_path: Path, models: Models) -> None:
+    bands, _ = image(SHAPE, seed=31)
+    path = put(tmp_path / "a.tif", bands)
+    once = replace(models, files=FileSettings(orientations=1))
+    run(path, models, tmp_path / "four")
+    run(path, once, tmp_path / "once")
+    card = models.cards["shared"]
+    assert isinstance(card, NetworkCard)
+    expected = predict_image(card, (bands,), Question(codes=("works",)), device=Device.CPU).codes["works"]
+    found = {}
+    for how in ("four", "once"):
+        with rasterio.open(tmp_path / how / "classes_works.tif") as source:
+            found[how] = source.read(1)
+    assert (found["once"] == expected).mean() > 0.999
+    assert (found["four"] != found["once"]).any()
+
+
 def test_class_maps_polygons_and_a_picture(tmp_path: Path, models: Models) -> None:
     bands, truth = image(SHAPE, seed=31)
     bands["B04"][:30, :40] = np.nan
@@ -85,7 +102,7 @@ def test_class_maps_polygons_and_a_picture(tmp_path: Path, models: Models) -> No
     assert isinstance(card, NetworkCard)
     for name in set(BANDS) - {"B04"}:
         bands[name][:30, :40] = np.nan
-    question = Question(codes=tuple(head.name for head in HEADS))
+    question = Question(codes=tuple(head.name for head in HEADS), orientations=4)
     expected = predict_image(card, (bands,), question, device=Device.CPU).codes
     for head in HEADS:
         with rasterio.open(tmp_path / "out" / f"classes_{head.name}.tif") as source:

@@ -109,11 +109,18 @@ def compare(
 
 @click.command(cls=Command)
 @click.argument("stacks", metavar="STACK...", type=IMAGE, nargs=-1, required=True)
+@click.option(
+    "--orientations",
+    type=click.Choice(["1", "2", "4"]),
+    help="In how many our networks see each image; more is right more often and takes as many times as long "
+    "(default: files.orientations, 4).",
+)
 @_image_options
 @pass_options
 def segment(
     options: Options,
     stacks: tuple[Path, ...],
+    orientations: str | None,
     bands: str | None,
     out: Path,
     scale: float,
@@ -140,7 +147,7 @@ def segment(
             _bands(bands, stacks[0]),
             out=out,
             scaling=Scaling(scale, offset),
-            models=_models(options, model, device),
+            models=_models(options, model, device, orientations=orientations),
             advance=advance,
         )
     sizes = {f"{name}_ha": round(value, 2) for name, value in found.hectares.items()}
@@ -153,14 +160,17 @@ def _bands(given: str | None, path: Path) -> tuple[str, ...]:
     return described_bands(path) if given is None else parse_bands(given)
 
 
-def _models(options: Options, model: str | None, device: str) -> Models:
+def _models(options: Options, model: str | None, device: str, *, orientations: str | None = None) -> Models:
     from detector.models import load_cards, shipped_cards
     from detector.oneoff_models import Models
     from registry.settings import load_settings
 
     settings = load_settings(options.config_path())
     cards = load_cards((shipped_cards(), *settings.model_cards))
-    return Models(cards=cards, settings=settings.detection, files=settings.files, named=model, device=device)
+    files = settings.files
+    if orientations is not None:
+        files = files.model_copy(update={"orientations": int(orientations)})
+    return Models(cards=cards, settings=settings.detection, files=files, named=model, device=device)
 
 
 COMMANDS = (compare, segment)
