@@ -52,7 +52,7 @@ def main() -> None:
     form = {"width": given.width, "fine": given.fine}
     figures = measure(given.size, form, rounds=given.rounds, device=Device(given.device))
     for name, value in figures.items():
-        print(f"{name:60s} {value:8.3f}")
+        print(f"{name:75s} {value:8.3f}")
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
 
@@ -70,11 +70,14 @@ def measure(size: int, form: Mapping[str, int], *, rounds: int, device: Device) 
             "five ResNet-34 U-Nets fp32, overlap .25": _peer(bands, device=device),
         }
         timings = interleaved(contestants, rounds=rounds)
-    own = next(iter(contestants))
     figures = {f"{name} (s)": timings.median(name) for name in contestants}
-    for name in list(contestants)[1:]:
-        middle, low, high = timings.ratio(name, own)
-        ratio = f"{name} / ours"
+    own, turned, *others, peer = contestants
+    for name, base, short in [
+        *((name, own, "ours") for name in (turned, *others, peer)),
+        (peer, turned, "ours in four orientations"),
+    ]:
+        middle, low, high = timings.ratio(name, base)
+        ratio = f"{name} / {short}"
         figures |= {ratio: middle, f"{ratio}, lowest": low, f"{ratio}, highest": high}
     figures["bf16"] = float(fast_half(pick_device(device)))
     return figures
