@@ -359,7 +359,12 @@ def test_the_shipped_plan_says_what_it_needs() -> None:
 
 def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
     small, large = load_plan(shipped_plan()), load_plan(shipped_plan("large"))
-    assert (small.heads, small.band_sets, small.runs) == (large.heads, large.band_sets, large.runs)
+    assert (small.heads, small.band_sets) == (large.heads, large.band_sets)
+    cards = [
+        {name: (run.task, run.bands, run.title) for name, run in plan.runs.items() if run.card}
+        for plan in (small, large)
+    ]
+    assert cards[0] == cards[1]
     assert large.data.chips > small.data.chips
     assert large.schedules["long"].total > small.schedules["long"].total
 
@@ -368,10 +373,10 @@ def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
     ("old", "new", "says"),
     [
         ("bands: msi_sar, schedule: long", "bands: msi_sat, schedule: long", "bands is 'msi_sat'"),
-        ("start: base, schedule: short, title: Mining components and forest from 12 optical bands }",
-         "start: later, schedule: short }", "start is 'later'"),
+        ("start: base, title: Mining components and forest from 12 optical bands }",
+         "start: later }", "start is 'later'"),
         ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
-        ("crop: 128, learning_rate: 0.003, patience: 18", "crop: 120, patience: 18", "120"),
+        ("crop: 128, learning_rate: 0.003, patience: 24", "crop: 120, patience: 24", "120"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
