@@ -270,14 +270,16 @@ def _answers(
     hidden = torch.stack(unseen, dim=1)  # (looks, n, h, w)
     looks = zip(*(_looks(card, dates) for dates in seen), strict=True)
     references = _looks(card, question.references)
-    outputs = [
+    outputs = (
         outputs
         for dates, zeros in zip(looks, references, strict=True)
         for outputs in _run(engine, dates, zeros, question.orientations)
-    ]
-    several = len(outputs) > 1
-    every = hidden.repeat_interleave(question.orientations, dim=0)
-    z = _averaged(card, outputs, every, question.condition) if several else outputs[0]
+    )
+    if hidden.shape[0] * question.orientations == 1:
+        z = next(outputs)
+    else:
+        every = hidden.repeat_interleave(question.orientations, dim=0)
+        z = _averaged(card, outputs, every, question.condition)
     return [
         _answer(card, window, {name: one[at] for name, one in z.items()}, hidden[:, at].all(dim=0), question)
         for at, (window, _) in enumerate(batch)
@@ -300,21 +302,29 @@ def _run(
     rows, columns = inputs.shape[-2:]
     filled = padded(inputs, engine.stride, repeat=engine.repeat)
     for axes in ORIENTATIONS[orientations]:
-        outputs = engine.run(filled.flip(axes))
-        yield {name: z.flip(axes)[:, :, :rows, :columns] for name, z in outputs.items()}
+        outputs = engine.run(_mirrored(filled, axes))
+        yield {name: _mirrored(z, axes)[:, :, :rows, :columns] for name, z in outputs.items()}
 
 
-def _averaged(card: WeightedCard, looks: Sequence[Outputs], hidden: Tensor, condition: Condition) -> Outputs:
-    """Logits of the mean chances over the looks that saw a pixel; ``hidden`` is (looks, n, h, w)."""
+def _mirrored(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return x.flip(axes) if axes else x
+
+
+def _averaged(card: WeightedCard, looks: Iterable[Outputs], hidden: Tensor, condition: Condition) -> Outputs:
+    """Logits of the mean chances over the looks that saw a pixel; ``hidden`` is (looks, n, h, w).
+
+    One look is held at a time, however many there are.
+    """
     shares = (~hidden).float() / (~hidden).sum(dim=0).clamp(min=1)
-    found = {}
-    for head in looks[0]:
-        temperature = card.temperature_of(head, condition)
-        mean = torch.zeros_like(looks[0][head])
-        for z, share in zip(looks, shares, strict=True):
-            mean.addcmul_(torch.softmax(z[head] / temperature, dim=1), share[:, None])
-        found[head] = temperature * torch.log(mean.clamp(min=LEAST_CHANCE))
-    return found
+    means: dict[str, Tensor] = {}
+    for outputs, share in zip(looks, shares, strict=True):
+        for head, z in outputs.items():
+            chances = torch.softmax(z / card.temperature_of(head, condition), dim=1) * share[:, None]
+            means[head] = means[head].add_(chances) if head in means else chances
+    return {
+        head: card.temperature_of(head, condition) * torch.log(mean.clamp(min=LEAST_CHANCE))
+        for head, mean in means.items()
+    }
 
 
 def _unseen(card: WeightedCard, dates: Sequence[Mapping[str, Tensor]]) -> Tensor:
