@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
+from pyproj import Transformer
+from rasterio.crs import CRS
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
 from scipy.ndimage import binary_erosion, label
 from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
 
 from detector.images import Image
 from registry.geometry import hectares
@@ -31,6 +35,12 @@ PANEL_PX = 520
 
 MARGIN_PX = 34
 """Room for the caption above and the legend below."""
+
+STRIP = 1024
+"""Rows that are counted at a time."""
+
+DEGREE_DIGITS = 7
+"""Decimals of longitude and latitude in GeoJSON: a centimetre."""
 
 
 @dataclass(frozen=True)
@@ -76,34 +86,62 @@ def write_polygons(
     Returns (class, geodesic hectares), largest first.
     """
     found = []
-    wanted = np.isin(classes, list(labels))
+    wanted = np.isin(np.arange(256), list(labels))[classes]
     if least_ha > 0.0:
         # Specks go first: turning each into a polygon on the ellipsoid is what costs time.
         wanted &= _in_patches(classes, list(labels), pixels=round(0.8 * least_ha / image.pixel_hectares()))
+    to_world = _to_world(image.profile["crs"])
     for geometry, code in shapes(classes, mask=wanted, connectivity=4, transform=image.profile["transform"]):
-        polygon = shape(transform_geom(image.profile["crs"], "EPSG:4326", geometry, precision=7))
+        polygon = to_world(shape(geometry))
         size = hectares(polygon)
         if size >= least_ha:
             found.append((labels[int(code)], size, polygon))
     found.sort(key=lambda one: (-one[1], one[2].bounds))
-    features = [
-        {
-            "type": "Feature",
-            "geometry": mapping(polygon),
-            "properties": {"class": name, "hectares": round(size, 4)},
-        }
-        for name, size, polygon in found
-    ]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}, indent=1))
+    _write_features(path, found)
     return tuple((name, size) for name, size, _ in found)
+
+
+def _to_world(crs: CRS) -> Callable[[BaseGeometry], BaseGeometry]:
+    """Geometries of the image to lon/lat degrees, rounded to a centimetre."""
+    transformer = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+
+    def degrees(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.round(np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])), DEGREE_DIGITS)
+
+    def to_world(geometry: BaseGeometry) -> BaseGeometry:
+        # Arrays, not rasterio's tuples: the forest of a whole tile has millions of corners in one polygon.
+        turned = shapely.transform(geometry, degrees)
+        west, _, east, _ = turned.bounds
+        if east - west <= 180.0:
+            return turned
+        # Over the antimeridian, where GDAL splits it.
+        return shape(transform_geom(crs, "EPSG:4326", mapping(geometry), precision=DEGREE_DIGITS))
+
+    return to_world
+
+
+def _write_features(path: Path, found: Sequence[tuple[str, float, BaseGeometry]]) -> None:
+    """(class, hectares, lon/lat geometry) as a collection with one feature per line, written as they come."""
+    with path.open("w", encoding="utf-8") as sink:
+        sink.write('{"type": "FeatureCollection", "features": [')
+        for index, (name, size, geometry) in enumerate(found):
+            properties = json.dumps({"class": name, "hectares": round(size, 4)})
+            sink.write(",\n" if index else "\n")
+            sink.write(f'{{"type": "Feature", "properties": {properties}, "geometry": ')
+            sink.write(shapely.to_geojson(geometry))
+            sink.write("}")
+        sink.write("\n]}\n")
 
 
 def _in_patches(classes: UInt8, codes: Sequence[int], *, pixels: int) -> NDArray[np.bool_]:
     """(h, w) where a class hangs together over so many pixels (4-connectivity)."""
     found = np.zeros(classes.shape, dtype=bool)
     for code in codes:
-        patches, _ = label(classes == code)
-        large = np.bincount(patches.ravel()) >= pixels
+        patches, count = label(classes == code)
+        sizes = np.zeros(count + 1, dtype=np.int64)
+        for top in range(0, len(patches), STRIP):  # all at once would be copied as 64-bit numbers
+            sizes += np.bincount(patches[top : top + STRIP].ravel(), minlength=count + 1)
+        large = sizes >= pixels
         large[0] = False
         found |= large[patches]
     return found
