@@ -128,7 +128,9 @@ class Run(Value):
     bands: Slug
     """Name of a band set."""
     start: Slug | None = None
-    """Earlier run whose weights it starts from; a subset of bands keeps the weights of its bands."""
+    """Earlier run whose weights it starts from; a subset of bands keeps the weights of its bands. Change may
+    start from segment: the weights see the later date.
+    """
     start_card: StartCard | None = Field(default=None, exclude_if=lambda value: value is None)
     """Or a shipped card; a change card sees the one date as both of its dates."""
     schedule: Slug | None = None
@@ -222,10 +224,11 @@ class TrainingPlan(Value):
 
     def _check_start(self, name: str, run: Run, before: Run) -> None:
         foreign = set(self.band_sets[run.bands]) - set(self.band_sets[before.bands])
-        if run.task is not before.task or foreign:
+        backwards = before.task is Task.CHANGE and run.task is Task.SEGMENT
+        if backwards or foreign or (self.separate and run.task is not before.task):
             raise ValueError(
                 f"run {name} cannot start from {run.start}: other task or bands {sorted(foreign)} it lacks; "
-                "start from a run of the same task with all of its bands"
+                "start from a run with all of its bands and of its task, or change from one trunk of segment"
             )
         if self._form(run) != self._form(before):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights of a card as the start of a run: of its bands, of one date where the card has two."""
+"""Weights of a card, or of an earlier run, as the start of a run: of its bands, and of its dates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from detector.cards import Card, ChangeCard, NetworkCard
 from detector.inputs import Normalisation
@@ -56,8 +57,6 @@ def _state(plan: TrainingPlan, name: str, card: NetworkCard | ChangeCard) -> Sta
             f"run {name} cannot start from card {card.id}: bands {foreign} it lacks, or other width, blocks, "
             f"fine channels or form {network.form}; use the card's {card.plan.form}"
         )
-    if plan.runs[name].task is Task.CHANGE and dates == 1:
-        raise ConfigError(f"run {name} sees two dates, card {card.id} one; start it from a change card")
     kept = narrowed(load_network(card).state_dict(), card.bands, bands, dates)
     if plan.runs[name].task is Task.SEGMENT and dates > 1:
         kept = both_dates_alike(kept, dates)
@@ -65,17 +64,25 @@ def _state(plan: TrainingPlan, name: str, card: NetworkCard | ChangeCard) -> Sta
 
 
 def onto(network: Plan, kept: State, heads: Sequence[Head], *, seed: int) -> State:
-    """Weights of a network with these heads, in another one: trunk and equal heads, others start anew."""
+    """Weights of a network with these heads, in another one: trunk and equal heads, others start anew.
+
+    Where it sees two dates and the weights saw one, they see the later date, and the earlier one starts anew.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = dict(build(network).state_dict())
     labels = {head.name: head.labels for head in network.heads}
     same = {head.name for head in heads if labels.get(head.name) == head.labels}
     return state | {
-        key: value
+        key: _last_inputs(state[key], value) if key.endswith(FIRST_LAYERS) else value
         for key, value in kept.items()
         if key in state and (key.split(".")[1] in same or not key.startswith(("heads.", "networks.")))
     }
+
+
+def _last_inputs(fresh: Tensor, kept: Tensor) -> Tensor:
+    """(out, inputs, 3, 3): the kept weights for the last inputs, fresh ones for those before."""
+    return torch.cat([fresh[:, : fresh.shape[1] - kept.shape[1]], kept], dim=1)
 
 
 def _dates(card: NetworkCard | ChangeCard) -> int:

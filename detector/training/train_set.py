@@ -28,6 +28,7 @@ from detector.training.material import Bar, Material, Part, Sources, gather
 from detector.training.measure import predictions
 from detector.training.metrics import Sums, sums_of, total_of
 from detector.training.plan import Task, TrainingPlan, only
+from detector.training.starts import onto
 from detector.training.workers import end_with
 from detector.weights import write_card
 from registry.errors import InputError
@@ -290,8 +291,12 @@ def _start(plan: TrainingPlan, name: str, origin: Origin, made: Mapping[str, Mad
         if run.start_card is not None and name not in origin.starts:
             raise InputError(f"run {name} starts from card {run.start_card.id}, which only `train` looks up")
         return dict(origin.starts[name]) if name in origin.starts else None
-    dates = 2 if run.task is Task.CHANGE else 1
-    return narrowed(made[run.start].trained.state, plan.bands_of(run.start), plan.bands_of(name), dates)
+    before = plan.runs[run.start]
+    dates = 2 if before.task is Task.CHANGE else 1
+    state = narrowed(made[run.start].trained.state, plan.bands_of(run.start), plan.bands_of(name), dates)
+    if before.task is run.task:
+        return state
+    return onto(plan.network_of(name), state, plan.heads_of(run.start), seed=plan.seed)
 
 
 def _smaller_sets(plan: TrainingPlan, recipe: Recipe) -> tuple[tuple[str, ...], ...]:
