@@ -60,9 +60,9 @@ def train(
 ) -> None:
     """Train the models of a plan; a training that was cut off goes on where it was.
 
-    Without more it trains the default set on simulated chips: under 90 minutes on 2 cores. With --chips
-    (and --labels) it retrains the shipped models on what you labelled. Each finished model is a card in
-    OUT; name OUT under model_cards in the configuration to use it.
+    Without more it trains the default set on simulated chips: half an hour to 90 minutes on 2 cores.
+    With --chips (and --labels) it retrains the shipped models on what you labelled. Each finished model
+    is a card in OUT; name OUT under model_cards in the configuration to use it.
     """
     from dataclasses import replace
 
