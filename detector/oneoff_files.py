@@ -23,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from detector.images import Image
 from registry.geometry import hectares
+from registry.grid import transformed
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -105,12 +106,11 @@ def _to_world(crs: CRS) -> Callable[[BaseGeometry], BaseGeometry]:
     """Geometries of the image to lon/lat degrees, rounded to a centimetre."""
     transformer = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
 
-    def degrees(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.round(np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])), DEGREE_DIGITS)
-
     def to_world(geometry: BaseGeometry) -> BaseGeometry:
-        # Arrays, not rasterio's tuples: the forest of a whole tile has millions of corners in one polygon.
-        turned = shapely.transform(geometry, degrees)
+        # Arrays, not rasterio's tuples: the maps of a whole tile have millions of corners.
+        turned = shapely.transform(
+            transformed(geometry, transformer), lambda corners: np.round(corners, DEGREE_DIGITS)
+        )
         west, _, east, _ = turned.bounds
         if east - west <= 180.0:
             return turned

@@ -68,11 +68,11 @@ class Grid(Value):
 
     def to_world(self, geometry: BaseGeometry) -> BaseGeometry:
         """Grid metres to lon/lat degrees."""
-        return _transformed(geometry, _transformer(self.epsg, inverse=True))
+        return transformed(geometry, _transformer(self.epsg, inverse=True))
 
     def from_world(self, geometry: BaseGeometry) -> BaseGeometry:
         """Lon/lat degrees to grid metres."""
-        return _transformed(geometry, _transformer(self.epsg, inverse=False))
+        return transformed(geometry, _transformer(self.epsg, inverse=False))
 
 
 @cache
@@ -81,7 +81,8 @@ def _transformer(epsg: int, *, inverse: bool) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def _transformed(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+def transformed(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+    """The geometry in the transformer's other system, corner by corner."""
     return shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
 
 
@@ -108,7 +109,7 @@ def area_grid(geometry: BaseGeometry, buffer_m: float) -> Grid:
     epsg = utm_epsg(*_centre(geometry))
     forward = _transformer(epsg, inverse=False)
     # Straight edges in degrees curve in UTM: densify so that the bounds hold the whole polygon.
-    metres = _transformed(shapely.segmentize(geometry, 0.01), forward)
+    metres = transformed(shapely.segmentize(geometry, 0.01), forward)
     west, south, east, north = metres.bounds
     # Exact for a round buffer; shapely's own has corners and falls short by up to a thousandth.
     west, south, east, north = west - buffer_m, south - buffer_m, east + buffer_m, north + buffer_m

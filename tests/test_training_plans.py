@@ -21,11 +21,12 @@ from click.testing import CliRunner
 
 from detector.cards import Condition, NetworkCard
 from detector.models import load_cards
+from detector.training.finish import Origin
 from detector.training.folder import write_chip
 from detector.training.loop import narrowed
 from detector.training.material import Three
 from detector.training.plan import Schedule, Task, load_plan, only, shipped_plan
-from detector.training.train_set import Origin, Workshop, train_set, use_threads
+from detector.training.train_set import Workshop, train_set, use_threads
 from detector.weights import load_network
 from groundwatch.cli import cli
 from groundwatch.console import Options
@@ -193,7 +194,8 @@ from pathlib import Path
 from detector.training.material import Three
 from detector.training.plan import Schedule
 from detector.training.plan import Schedule
-from detector.training.train_set import Origin, Workshop, train_set
+from detector.training.finish import Origin
+from detector.training.train_set import Workshop, train_set
 from tests.training_world import Discs, no_bar, small_plan
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from detector.inputs import Reference
 from detector.models import load_cards, shipped_cards
 from detector.network import Shared, build
 from detector.training.cache import fill
+from detector.training.finish import Origin
 from detector.training.material import Three
 from detector.training.plan import Run, StartCard, Task, TrainingPlan, load_plan, only, shipped_plan
 from detector.training.retrain import retraining
 from detector.training.starts import both_dates_alike, starts_of
-from detector.training.train_set import Origin, Workshop, train_set
+from detector.training.train_set import Workshop, train_set
 from detector.weights import load_network, write_card
 from registry.errors import ConfigError, InputError
 from registry.values import digest
@@ -92,6 +93,11 @@ def test_change_may_follow_one_date_in_a_plan_not_the_other_way_round(tmp_path: 
     card = load_cards((tmp_path / "out",))["small-change"]
     assert isinstance(card, ChangeCard)
     assert card.plan.form == plan.network_of("base").form
+    [_, again] = train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, ORIGIN)
+    beside = replace(shop, out=tmp_path / "beside", parallel=2)
+    [_, apart] = train_set(plan, Three(Discs(1), Discs(2), Discs(3)), beside, ORIGIN)
+    for other in (again, apart):
+        assert all(torch.equal(value, made.trained.state[key]) for key, value in other.trained.state.items())
     backwards = {**plan.runs, "back": runs["small-rgbnir"].model_copy(update={"start": "small-change"})}
     for wrong in ({"runs": backwards}, {"separate": True}):
         with pytest.raises(ValueError, match=r"cannot start from .*change from one trunk of segment"):

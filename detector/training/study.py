@@ -24,13 +24,14 @@ from detector.training.batches import Crops, Recipe
 from detector.training.cache import fill
 from detector.training.calibrate import temperatures
 from detector.training.events import EVENTS, measure_events
+from detector.training.finish import Origin, measured
 from detector.training.material import Bar, Material, Part
 from detector.training.metrics import Sums, over_seeds, total_of
 from detector.training.plan import CHANGE_HEAD, Task, only
 from detector.training.report import Row, mean_iou, write
 from detector.training.sources import ChipSource
 from detector.training.study_plan import Reading, StudyPlan, Variant
-from detector.training.train_set import Made, Origin, Workshop, measured, silent, train_run
+from detector.training.train_set import Made, Workshop, silent, train_run
 from detector.training.workers import end_with
 from registry.errors import InputError
 from registry.values import digest

@@ -14,8 +14,9 @@ from groundwatch.commands.workshop import FILE, FOLDER, machine_options, open_wo
 from groundwatch.console import Command, Options, pass_options, show_rows
 
 if TYPE_CHECKING:
+    from detector.training.finish import Origin
     from detector.training.plan import TrainingPlan
-    from detector.training.train_set import Made, Origin, Workshop
+    from detector.training.train_set import Made, Workshop
 
 RUNS_ON_A_GPU = 8
 """Runs trained side by side on one GPU at most: each keeps a copy of the framework in its memory."""
@@ -60,9 +61,9 @@ def train(
 ) -> None:
     """Train the models of a plan; a training that was cut off goes on where it was.
 
-    Without more it trains the default set on simulated chips: half an hour to 90 minutes on 2 cores.
-    With --chips (and --labels) it retrains the shipped models on what you labelled. Each finished model
-    is a card in OUT; name OUT under model_cards in the configuration to use it.
+    Without more it trains the default set on simulated chips: half an hour on 2 cores with bf16, longer
+    without. With --chips (and --labels) it retrains the shipped models on what you labelled. Each
+    finished model is a card in OUT; name OUT under model_cards in the configuration to use it.
     """
     from dataclasses import replace
 
@@ -168,7 +169,7 @@ def _plan(name: str, runs: str | None, seed: int | None) -> TrainingPlan:
 def _origin(*, simulated: bool) -> Origin:
     from importlib.metadata import version
 
-    from detector.training.train_set import Origin
+    from detector.training.finish import Origin
     from groundwatch.wiring import utc_now
 
     return Origin(
