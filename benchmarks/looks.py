@@ -1,9 +1,9 @@
 """What more looks at a place add, and what keeps forest from a perfect map: python -m benchmarks.looks
 
 On simulated worlds: mean IoU of each head's labels (F1 of forest) from one look and from several of one year
-(``--looks``), averaged as `segment` does, each also in four orientations ("turned"), its default. Then F1 of
-forest on all pixels and without those at a forest's edge (one pixel on either side), beside an eye that knows
-every leaf but looks through Sentinel-2's blur and shift; and what the ground is where one look is wrong.
+(``--looks``), averaged as `segment` does, each also in two orientations and in four. Then F1 of forest on all
+pixels and without those at a forest's edge (one pixel on either side), beside an eye that knows every leaf
+but looks through Sentinel-2's blur and shift; and what the ground is where one look is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.real_skill import Row, table
 from detector.cards import Condition, SegmentCard
 from detector.models import load_cards, shipped_cards
 from detector.objects import Mask
-from detector.predict import UNSEEN, Question, predict_image
+from detector.predict import ORIENTATIONS, UNSEEN, Question, predict_image
 from detector.training.metrics import confusion_of, f1, iou
 from groundwatch.simulated import SEEDS, TEST_SEEDS, SimulatedChips, simulated
 from registry.chips import BIT, Chip, Codes, Component, by_name, class_codes
@@ -164,6 +164,10 @@ def main() -> None:
         print(table(list(rows)) + "\n")
 
 
+def _named(who: str, orientations: int) -> str:
+    return who if orientations == 1 else f"{who}, {orientations} orientations"
+
+
 def _place(
     card: SegmentCard,
     tally: Tally,
@@ -175,7 +179,7 @@ def _place(
     names = tuple(head.name for head in card.heads)
     looks = [{name: by_name(chip.pixels)[name] for name in card.bands} for chip in chips]
     found = {
-        who + how: predict_image(
+        _named(who, orientations): predict_image(
             card,
             dates,
             Question(
@@ -186,7 +190,7 @@ def _place(
             ),
         )
         for who, dates in (("one look", looks[:1]), (f"{len(looks)} looks", looks))
-        for how, orientations in (("", 1), (", turned", 4))
+        for orientations in ORIENTATIONS
     }
     for head in card.heads:
         truth = class_codes(chips[0].labels, [Component(one) for one in head.labels])

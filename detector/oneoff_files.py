@@ -136,8 +136,9 @@ def _write_features(path: Path, found: Sequence[tuple[str, float, BaseGeometry]]
 def _in_patches(classes: UInt8, codes: Sequence[int], *, pixels: int) -> NDArray[np.bool_]:
     """(h, w) where a class hangs together over so many pixels (4-connectivity)."""
     found = np.zeros(classes.shape, dtype=bool)
+    patches = np.empty(classes.shape, dtype=np.int32)  # once for all codes: two of them count on a whole tile
     for code in codes:
-        patches, count = label(classes == code)
+        count = int(label(classes == code, output=patches))
         sizes = np.zeros(count + 1, dtype=np.int64)
         for top in range(0, len(patches), STRIP):  # all at once would be copied as 64-bit numbers
             sizes += np.bincount(patches[top : top + STRIP].ravel(), minlength=count + 1)

@@ -15,7 +15,15 @@ from simulator.chips.labels import paint_labels, paint_materials, window_of
 from simulator.chips.land import Place
 from simulator.chips.layers import Ground, Layer, Material
 from simulator.chips.lookalikes import PAINTERS, draw_look_alikes
-from simulator.chips.recipe import CLIMATES, FAMILIES, MINE_TYPES, TRAIN, Recipe
+from simulator.chips.recipe import (
+    CLIMATES,
+    FAMILIES,
+    HELD_OUT,
+    MINE_TYPES,
+    SHIFTED,
+    TRAIN,
+    Recipe,
+)
 
 C = Component
 HEADS = (
@@ -81,6 +89,19 @@ def test_what_a_recipe_mines_does_not_move_the_land() -> None:
     land = [int(ground.facts["land_layers"]) for ground in (mined, again)]
     assert land[0] == land[1] < len(mined.layers)
     assert all(same(a, b) for a, b in zip(mined.layers[: land[0]], again.layers[: land[1]], strict=True))
+
+
+def test_guests_from_other_climates_join_the_land_of_training_alone() -> None:
+    def kinds(recipe: Recipe, index: int) -> set[Material]:
+        ground = compose(6, index, replace(recipe, mine_share=0.0, climates=("desert",)), years=4.0, day=200)
+        return {layer.material for layer in ground.layers}
+
+    woods = {Material.FOREST_EVERGREEN, Material.FOREST_NEEDLE, Material.PLANTATION}
+    always, never = replace(TRAIN, guests=1.0), replace(TRAIN, guests=0.0)
+    assert any(woods & kinds(always, index) for index in range(8))
+    assert not any(woods & kinds(never, index) for index in range(8))
+    assert all(kinds(always, index) >= kinds(never, index) for index in range(8))
+    assert TRAIN.guests > HELD_OUT.guests == SHIFTED.guests == 0.0
 
 
 def test_layers_lie_inside_the_ground_and_cover_shares() -> None:

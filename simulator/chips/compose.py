@@ -53,7 +53,7 @@ def compose(seed: int, index: int, recipe: Recipe, *, years: float, day: int) ->
     site = draw_site(seed, index, recipe)
     place = Place(seed, index, climate, years, day)
     canvas = Canvas(recipe.size, sun=sun)
-    paint_base(canvas, place)
+    paint_base(canvas, place, guests=recipe.guests)
     paint_forest_change(canvas, place)
     paint_fields(canvas, place)
     paint_town(canvas, place)

@@ -85,7 +85,7 @@ LANDS: Mapping[str, Land] = {
     "dry_savanna": Land(
         M.SAVANNA,
         (Patch(M.GRASS, 0.3, 128, 0.6), Patch(M.SHRUB, 0.25, 64, 0.5), Patch(M.SOIL, 0.12, 64, 0.4),
-         Patch(M.FOREST_DECIDUOUS, 0.06, 64), Patch(M.ROCK, 0.02, 64)),
+         Patch(M.FOREST_DECIDUOUS, 0.22), Patch(M.ROCK, 0.02, 64)),
         M.FOREST_DECIDUOUS, 0.45, 0.25, 0.1, 15.0,
     ),
     "desert": Land(
@@ -154,8 +154,11 @@ def draw_relief(place: Place, size: int) -> Float32:
     return (np.float32(height) * noise(rng, size, 256, slope=3.9)).astype(np.float32)
 
 
-def paint_base(canvas: Canvas, place: Place) -> None:
-    """The mosaic of what grows; on some chips there is much more of one kind than on others."""
+def paint_base(canvas: Canvas, place: Place, *, guests: float = 0.0) -> None:
+    """The mosaic of what grows; on some chips there is much more of one kind than on others.
+
+    On a share ``guests`` of the chips one or two kinds of other climates join it.
+    """
     rng = place.rng(Purpose.LAND)
     land = place.land
     canvas.paint(
@@ -164,7 +167,7 @@ def paint_base(canvas: Canvas, place: Place) -> None:
         labels=forest_label(land.base),
         variant=float(rng.uniform(0.2, 0.9)),
     )
-    for patch in land.patches:
+    for patch in (*land.patches, *_guests(place, guests)):
         share = min(patch.share * math.exp(rng.normal(0.1, 0.8)), 0.8)
         field, tone = noise(rng, canvas.size, patch.largest, slope=3.9), float(rng.uniform(0.1, 0.95))
         grain = noise(rng, canvas.size, 16)
@@ -176,6 +179,24 @@ def paint_base(canvas: Canvas, place: Place) -> None:
         if patch.material is Material.SECONDARY:
             tone *= 0.55
         canvas.paint(patch.material, mosaic, labels=label, variant=tone)
+
+
+GUESTS = (
+    M.FOREST_EVERGREEN, M.FOREST_DECIDUOUS, M.FOREST_NEEDLE, M.PLANTATION,
+    M.SHRUB, M.SAVANNA, M.GRASS, M.WETLAND,
+)  # fmt: skip
+"""What may join the mosaic of a climate."""
+
+
+def _guests(place: Place, share: float) -> tuple[Patch, ...]:
+    rng = place.rng(Purpose.LAND, 1)
+    wanted, kinds = float(rng.uniform()), rng.permutation(len(GUESTS))
+    shares, sizes = rng.uniform(0.08, 0.35, 2), rng.integers(0, 2, 2)
+    count = int(wanted < share) + int(wanted < 0.4 * share)
+    return tuple(
+        Patch(GUESTS[int(kinds[number])], float(shares[number]), (64, 128)[int(sizes[number])])
+        for number in range(count)
+    )
 
 
 def paint_fields(canvas: Canvas, place: Place) -> None:

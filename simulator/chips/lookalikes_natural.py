@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from simulator.chips.canvas import Canvas
-from simulator.chips.land import Place
+from simulator.chips.land import Place, forest_label
 from simulator.chips.layers import Material
 from simulator.chips.shapes import (
     FAR,
@@ -20,6 +20,9 @@ from simulator.chips.shapes import (
     window_around,
 )
 from simulator.chips.spots import Rng, crossing, somewhere
+
+BEDS_OF_GRAVEL = 0.6
+"""Share of the rivers with bars that are narrower than their beds."""
 
 
 def braided_river(canvas: Canvas, place: Place, rng: Rng) -> None:
@@ -44,7 +47,10 @@ def braided_river(canvas: Canvas, place: Place, rng: Rng) -> None:
 
 
 def sandbars(canvas: Canvas, place: Place, rng: Rng) -> None:
-    """A wide river at a stage that bares or drowns its bars."""
+    """A wide river at a stage that bares or drowns its bars, or a narrow one in a bed of gravel."""
+    if rng.uniform() < BEDS_OF_GRAVEL:
+        _barred_thread(canvas, place, rng)
+        return
     line, half = crossing(canvas.size, rng, bend=(12.0, 34.0)), float(rng.uniform(5.0, 16.0))
     silt, tone = float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.4, 0.95))
     bars = noise(rng, canvas.size, 64)
@@ -53,6 +59,29 @@ def sandbars(canvas: Canvas, place: Place, rng: Rng) -> None:
     canvas.paint(Material.WATER_TURBID, cover(bed), variant=silt)
     shown = np.float32(1.4 * place.wetness() - 0.1)
     canvas.paint(Material.SAND, cover(np.maximum(bed, (shown - bars) * 6.0)), variant=tone)
+
+
+def _barred_thread(canvas: Canvas, place: Place, rng: Rng) -> None:
+    """A thread, often clear and dark, that swings in its bed: gravel inside the bends, partly grown over."""
+    line = crossing(canvas.size, rng, bend=(10.0, 34.0))
+    thread, room = (float(v) for v in np.exp(rng.uniform(np.log((0.9, 1.0)), np.log((4.5, 7.0)))))
+    length, phase, rush = float(rng.uniform(9.0, 30.0)), float(rng.uniform(0.0, 2 * math.pi)), rng.uniform()
+    silt, tone, overgrown = (float(v) for v in rng.uniform((0.02, 0.25, -0.6), (0.6, 0.95, 1.2)))
+    rough, patches, trees = (noise(rng, canvas.size, largest) for largest in (32, 16, 64))
+    gallery = float(rng.uniform(0.0, 7.0))
+    half = thread + room
+    away, along, side = along_line(canvas.size, line, half + gallery + 10.0)
+    bed = away - np.float32(half) + np.float32(0.35 * room) * rough
+    wooded = cover(bed - np.float32(gallery), 2.0) * above(trees, 0.0, 0.5)
+    canvas.paint(place.land.gallery, wooded, labels=forest_label(place.land.gallery), variant=0.5)
+    canvas.paint(Material.SCREE if rush < 0.4 else Material.SAND, cover(bed), variant=tone)
+    grown = cover(bed + np.float32(0.6)) * above(patches + np.float32(0.5) * rough, overgrown, 0.5)
+    canvas.paint(Material.SHRUB if rush < 0.6 else Material.GRASS, grown, variant=0.5)
+    course = np.float32(room) * np.sin(along * np.float32(1.0 / length) + np.float32(phase))
+    stage = np.float32(thread * (0.75 + 0.7 * place.wetness()))
+    water = np.abs(side - course) - stage + np.float32(0.3) * patches
+    kind = Material.WATER_CLEAR if silt < 0.3 else Material.WATER_TURBID
+    canvas.paint(kind, cover(np.maximum(water, bed - np.float32(0.5))), variant=silt)
 
 
 def coast(canvas: Canvas, place: Place, rng: Rng) -> None:
