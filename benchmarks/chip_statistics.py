@@ -306,7 +306,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--all", action="store_true", help="every band, pair and scale")
     chosen = parser.parse_args()
-    recipe = Recipe(size=TRAIN.size, climates=CLIMATES[:3] + CLIMATES[4:6])
+    recipe = Recipe(size=TRAIN.size, climates=CLIMATES[:3] + CLIMATES[4:6], guests=0.0)
     made = list(simulated_tiles(recipe, seed=chosen.seed, count=chosen.count))
     print(report(list(real_tiles(data_folder())), made, everything=chosen.all))
     print(points_report(data_folder(), made))

@@ -42,14 +42,22 @@ INSIDE = "forest without its edges"
 EYE = "perfect eye, one look"
 
 
-def looks_of(source: SimulatedChips, index: int, count: int) -> Iterator[tuple[Ground, Chip]]:
-    """One place on its own day, then under clear skies through the year: nothing but the season differs."""
+def looks_of(
+    source: SimulatedChips, index: int, count: int, *, clear: bool = False
+) -> Iterator[tuple[Ground, Chip]]:
+    """One place on its own day, under its own sky unless ``clear``; then clear ones through the year."""
     _, first = draw_ground(source.seed, index, source.recipe)
     for look in range(count):
         day = (first - 1 + look * (YEAR // count)) % 365 + 1
         ground, _ = draw_ground(source.seed, index, source.recipe, day=day)
         shot = take(
-            ground, seed=source.seed, index=index, look=look, recipe=source.recipe, day=day, clear=look > 0
+            ground,
+            seed=source.seed,
+            index=index,
+            look=look,
+            recipe=source.recipe,
+            day=day,
+            clear=clear or look > 0,
         )
         yield ground, shot.chip
 
@@ -146,6 +154,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recipe", default="heldout", choices=sorted(SEEDS))
     parser.add_argument("--looks", type=int, default=3)
+    parser.add_argument("--clear", action="store_true", help="the first look under a clear sky, too")
     parser.add_argument("--model", default="mining-msi-sar", help="id of a card")
     given = parser.parse_args()
     card = load_cards((shipped_cards(),))[given.model]
@@ -154,7 +163,8 @@ def main() -> None:
     source, rng = simulated(given.recipe, given.seed + TEST_SEEDS), np.random.default_rng(given.seed)
     tally = Tally(card)
     for index in range(given.places):
-        _place(card, tally, *zip(*looks_of(source, index, given.looks), strict=True), rng=rng)
+        looks = looks_of(source, index, given.looks, clear=given.clear)
+        _place(card, tally, *zip(*looks, strict=True), rng=rng)
     for rows in (
         tally.heads(),
         tally.forest(),
@@ -162,6 +172,10 @@ def main() -> None:
         tally.errors("taken for forest", tally.false),
     ):
         print(table(list(rows)) + "\n")
+
+
+def _count(looks: int) -> str:
+    return "one look" if looks == 1 else f"{looks} looks"
 
 
 def _named(who: str, orientations: int) -> str:
@@ -189,7 +203,7 @@ def _place(
                 orientations=orientations,
             ),
         )
-        for who, dates in (("one look", looks[:1]), (f"{len(looks)} looks", looks))
+        for who, dates in {"one look": looks[:1], _count(len(looks)): looks}.items()
         for orientations in ORIENTATIONS
     }
     for head in card.heads:
