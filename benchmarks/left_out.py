@@ -1,10 +1,9 @@
 """What real land under simulated mines adds, one site left out: python -m benchmarks.left_out WORK
 
 A shipped network (``--model``) is trained on for ``--crops`` crops: on simulated land alone, with half of the
-mines laid on the five real tiles less one (five times), on all five. Each is judged on the site that it has
-not seen, and all are on Romania, beside the network as it ships. Real land decides nothing in a
-training: it is stopped and balanced by simulated worlds. Every training leaves its card in WORK, so the call
-goes on after a kill.
+mines laid on the five real tiles less one (five times), and on all five. Each is judged on the site that it
+has not seen, and all are on Romania, beside the network as it ships. Real land decides nothing in a training,
+which is stopped and balanced by simulated worlds. After a kill the same call goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,22 +18,16 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.real_backdrops import chip_of
+from benchmarks.real_backdrops import write_land
 from benchmarks.real_data import BIOMES, Tile, terramind, tree_cover
 from benchmarks.real_skill import TOGETHER, Row, forest_rows, table, transformed_rows, tree_cover_rows
 from detector.cards import Card, NetworkCard
 from detector.models import load_cards, shipped_cards
-from detector.training.folder import write_chip
 from detector.training.plan import load_plan, shipped_plan
 
 SIMULATED, ALL = "simulated", "all"
 """Trained on simulated land alone; on all five sites."""
 EPOCHS, BATCH = 4, 24
-
-
-def site_of(tile: Tile) -> str:
-    """Its short name."""
-    return tile.name.split("_")[0]
 
 
 def plan_of(card: NetworkCard, *, crops: int, chips: int) -> dict[str, object]:
@@ -66,13 +59,20 @@ def train(work: Path, plan: Path, tiles: Sequence[Tile], name: str) -> Card:
         command = [sys.executable, "-m", "groundwatch", "train", "--plan", str(plan), "--out", str(out)]
         command += ["--cache", str(work / "cache"), "--threads", "1", "--processes", "1"]
         if name != SIMULATED:
-            for tile in tiles:
-                if site_of(tile) != name:
-                    write_chip(out / "land", chip_of(tile))
-            command += ["--backdrops", str(out / "land")]
+            command += ["--backdrops", str(land_of(out, tiles, leave=name))]
         with (work / f"{name}.log").open("w") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log)
     return load_cards((shipped_cards(), out))["trained-on"]
+
+
+def land_of(out: Path, tiles: Sequence[Tile], *, leave: str) -> Path:
+    """The tiles as chips, written once and whole: a training that goes on asks for the very same files."""
+    land = out / "land"
+    if not land.exists():
+        begun = out / "land-begun"
+        write_land(begun, tiles, leave=(leave,))
+        begun.rename(land)
+    return land
 
 
 def left_out_rows(shipped: Card, trained: dict[str, Card], tiles: Sequence[Tile]) -> list[Row]:
@@ -82,7 +82,7 @@ def left_out_rows(shipped: Card, trained: dict[str, Card], tiles: Sequence[Tile]
         for what, card in (
             ("shipped", shipped),
             (SIMULATED, trained[SIMULATED]),
-            ("left out", trained[site_of(tile)]),
+            ("left out", trained[tile.site]),
         ):
             quiet = transformed_rows([card], [tile])[0]["called"]
             forest = forest_rows([card], [tile])
@@ -116,9 +116,14 @@ def main() -> None:
         parser.error(f"{given.model} is no network of one date; name one of mining-...")
     given.work.mkdir(parents=True, exist_ok=True)
     plan = given.work / "plan.yml"
-    plan.write_text(yaml.safe_dump(plan_of(shipped, crops=given.crops, chips=given.chips)))
+    wanted = yaml.safe_dump(plan_of(shipped, crops=given.crops, chips=given.chips))
+    if plan.exists() and plan.read_text() != wanted:
+        parser.error(
+            f"{given.work} holds trainings of another model, --crops or --chips; give another folder"
+        )
+    plan.write_text(wanted)
     tiles = [*terramind(given.data)]
-    names = [SIMULATED, *(site for site in BIOMES), ALL]
+    names = [SIMULATED, *BIOMES, ALL]
     with ThreadPoolExecutor(given.parallel) as pool:
         trained = dict(zip(names, pool.map(partial(train, given.work, plan, tiles), names), strict=True))
     print(f"## Sites left out\n\n{table(left_out_rows(shipped, trained, tiles))}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ def chip_of(tile: Tile) -> Chip:
     return Chip(tile.name, pixels, labels, COMPONENTS, tile.biome, "", {"source": tile.source})
 
 
+def write_land(out: Path, tiles: Iterable[Tile], *, leave: Collection[str] = ()) -> list[Path]:
+    """Write the tiles of all sites but these as chips; returns their folders."""
+    return [write_chip(out, chip_of(tile)) for tile in tiles if tile.site not in leave]
+
+
 def main() -> None:
     """Write the chips."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_backdrops", description=__doc__)
@@ -30,9 +36,8 @@ def main() -> None:
     parser.add_argument("--leave", choices=sorted(BIOMES), action="append", default=[])
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     given = parser.parse_args()
-    for tile in terramind(given.data):
-        if tile.name.split("_")[0] not in given.leave:
-            print(write_chip(given.out, chip_of(tile)))
+    for folder in write_land(given.out, terramind(given.data), leave=given.leave):
+        print(folder)
 
 
 if __name__ == "__main__":

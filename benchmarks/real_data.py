@@ -49,6 +49,11 @@ class Tile:
     """Where the label of tree cover is believed."""
     source: str
 
+    @property
+    def site(self) -> str:
+        """The first part of its name: for tiles of `terramind` a key of BIOMES."""
+        return self.name.split("_")[0]
+
 
 def terramind(folder: Path) -> Iterator[Tile]:
     """Five sites of 224 x 224, twelve bands and radar, machine-made land cover; none holds a mine."""

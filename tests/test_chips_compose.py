@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from registry.chips import BIT, Bits, Change, Component, Mask
+from simulator.chips.canvas import Canvas, Purpose
 from simulator.chips.compose import compose, compose_pair
 from simulator.chips.labels import paint_labels, paint_materials, window_of
 from simulator.chips.land import Place
@@ -34,6 +35,7 @@ HEADS = (
 )
 PARTS = tuple(component for head in HEADS for component in head)
 MINES = [(mine_type, family) for mine_type in MINE_TYPES for family in FAMILIES]
+YEARS = (0.0, 2.0, 4.0, 6.0, 8.0)
 ANYWHERE = replace(TRAIN, climates=CLIMATES, families=FAMILIES)
 
 
@@ -226,6 +228,28 @@ def test_look_alikes_occur_and_change() -> None:
         for i in range(8)
     ]  # fmt: skip
     assert sum(count > 300 for count in other) >= 4
+
+
+def test_rivers_with_bars_run_wide_or_in_gravel_and_their_bars_drown() -> None:
+    def river(index: int, years: float) -> Canvas:
+        place, canvas = Place(5, index, "temperate", years, 200), Canvas(128, sun=2.4)
+        PAINTERS["sandbars"](canvas, place, place.rng(Purpose.LOOK_ALIKE, 2))
+        return canvas
+
+    def water(canvas: Canvas) -> float:
+        seen = np.zeros((128, 128), np.float32)
+        for layer in canvas.layers:
+            wet = layer.material in (Material.WATER_CLEAR, Material.WATER_TURBID)
+            seen[window_of(layer)] += layer.cover * (np.float32(wet) - seen[window_of(layer)])
+        return float(seen.sum())
+
+    in_gravel = []
+    for index in range(12):
+        stages = [Place(5, index, "temperate", years, 200).wetness() for years in YEARS]
+        low, high = (river(index, YEARS[int(pick(stages))]) for pick in (np.argmin, np.argmax))
+        assert 0.0 < water(low) < water(high)
+        in_gravel.append(any(layer.material is Material.FOREST_DECIDUOUS for layer in high.layers))
+    assert {True, False} == set(in_gravel)
 
 
 def test_the_sea_leaves_no_room_for_a_mine() -> None:

@@ -113,6 +113,12 @@ LANDS: Mapping[str, Land] = {
     ),
 }  # fmt: skip
 
+GUESTS = (
+    M.FOREST_EVERGREEN, M.FOREST_DECIDUOUS, M.FOREST_NEEDLE, M.PLANTATION,
+    M.SHRUB, M.SAVANNA, M.GRASS, M.WETLAND,
+)  # fmt: skip
+"""What may join the mosaic of a climate."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -181,14 +187,8 @@ def paint_base(canvas: Canvas, place: Place, *, guests: float = 0.0) -> None:
         canvas.paint(patch.material, mosaic, labels=label, variant=tone)
 
 
-GUESTS = (
-    M.FOREST_EVERGREEN, M.FOREST_DECIDUOUS, M.FOREST_NEEDLE, M.PLANTATION,
-    M.SHRUB, M.SAVANNA, M.GRASS, M.WETLAND,
-)  # fmt: skip
-"""What may join the mosaic of a climate."""
-
-
 def _guests(place: Place, share: float) -> tuple[Patch, ...]:
+    """One or two patches on that share of places; two on two of five of them."""
     rng = place.rng(Purpose.LAND, 1)
     wanted, kinds = float(rng.uniform()), rng.permutation(len(GUESTS))
     shares, sizes = rng.uniform(0.08, 0.35, 2), rng.integers(0, 2, 2)

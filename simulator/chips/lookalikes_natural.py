@@ -22,7 +22,9 @@ from simulator.chips.shapes import (
 from simulator.chips.spots import Rng, crossing, somewhere
 
 BEDS_OF_GRAVEL = 0.6
-"""Share of the rivers with bars that are narrower than their beds."""
+"""Share of the rivers with bars that are narrower than their beds. They go by one name: with another one in
+``PAINTERS`` every place would draw its look-alikes anew, those of the held-out worlds, too.
+"""
 
 
 def braided_river(canvas: Canvas, place: Place, rng: Rng) -> None:
