@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from kafka import KafkaProducer
@@ -209,6 +215,83 @@ def test_work_goes_on_after_the_broker_was_killed(tmp_path: Path, s3_server: S3S
             except Retry:
                 assert time.monotonic() < deadline
         assert [_acked(bus) for _ in range(2)] == [events[1], events[2]]
+        bus.close()
+
+
+@contextmanager
+def _gate(s3: S3Server, trip: Callable[[str], bool]) -> Iterator[str]:
+    """URL of a way to the object store on which requests that ``trip`` says yes to get lost."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if trip(f"{self.command} {self.path}"):
+                self.close_connection = True
+                return
+            with closing(HTTPConnection(urlsplit(s3.url).netloc, timeout=30)) as onward:
+                onward.request(self.command, self.path, body, dict(self.headers))
+                answer = onward.getresponse()
+                content = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in (
+                    "content-length",
+                    "connection",
+                    "transfer-encoding",
+                    "server",
+                    "date",
+                ):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    for verb in ("GET", "PUT", "POST", "DELETE", "HEAD"):
+        setattr(Handler, f"do_{verb}", Handler.pass_on)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_broker_that_dies_before_it_wrote_an_event_has_it_in_the_end(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    """Tansu notes a producer's number before it writes: it may call a repeat a duplicate of nothing."""
+    armed, died = threading.Event(), threading.Event()
+
+    def trip(request: str) -> bool:
+        if armed.is_set() and request.startswith("PUT") and ".passes/" in request and "/records/" in request:
+            armed.clear()
+            assert mortal.process is not None
+            mortal.process.kill()
+            died.set()
+            return True
+        return False
+
+    with _gate(s3_server, trip) as url, kafka.broker(tmp_path, replace(s3_server, url=url)) as mortal:
+        bus = KafkaBus(mortal.address, "p", settings=mortal.settings(timeout_s=20.0))
+        events = [make_event(number) for number in range(3)]
+        bus.publish(Topic.PASSES, events[0])
+        armed.set()
+        with ThreadPoolExecutor(1) as pool:
+            published = pool.submit(bus.publish, Topic.PASSES, events[1])
+            assert died.wait(PATIENCE_S)
+            mortal.kill()
+            mortal.start()
+            assert published.result()
+        bus.publish(Topic.PASSES, events[2])
+        got = [_acked(bus)]
+        while got[-1] != events[2]:
+            got.append(_acked(bus))
+        assert list(dict.fromkeys(one.id for one in got)) == [one.id for one in events]
         bus.close()
 
 

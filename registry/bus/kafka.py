@@ -319,10 +319,7 @@ class KafkaBus:
         """For the marks: sent together, since nobody waits for them."""
         with self._opening, translated(self._cluster.servers):
             self._producer  # noqa: B018 - makes the topics
-            # Not idempotent: that waits for a lost one, and only the last of them counts. One at a time.
-            return self._cluster.producer(
-                linger_ms=MARKS_MS, enable_idempotence=False, max_in_flight_requests_per_connection=1
-            )
+            return self._cluster.producer(linger_ms=MARKS_MS)
 
     @cached_property
     def _log(self) -> Log:
@@ -343,7 +340,7 @@ class KafkaBus:
             raise
 
     def _replace(self, failed: KafkaProducer) -> None:
-        """Use another from here on: after a timeout an idempotent producer may wait for its gap for ever."""
+        """Use another from here on, which does not wait behind what the failed one still tries to send."""
         with self._opening:
             if self.__dict__.get("_producer") is not failed:
                 return

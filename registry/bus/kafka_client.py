@@ -62,7 +62,7 @@ class Cluster:
         return f"{self.prefix}.{topic.value}"
 
     def producer(self, **options: Any) -> KafkaProducer:
-        """Idempotent, acknowledged by all replicas."""
+        """Acknowledged by all replicas, sent again until then, one request after the other."""
         timeout_ms = round(self.settings.timeout_s * 1000)
         return KafkaProducer(
             bootstrap_servers=self.servers.split(","),
@@ -72,6 +72,11 @@ class Cluster:
             max_block_ms=timeout_ms,
             bootstrap_timeout_ms=timeout_ms,
             reconnect_backoff_max_ms=2_000,
+            acks="all",
+            # Not idempotent: a broker that notes an event's number before it wrote the event calls the repeat
+            # a duplicate, and it is lost. Written twice it changes nothing. One at a time keeps the order.
+            enable_idempotence=False,
+            max_in_flight_requests_per_connection=1,
             **{**self.settings.connection(), **options},
         )
 
