@@ -16,7 +16,14 @@ from scipy.ndimage import label
 
 from detector.cards import CHANGE_LABELS, ChangeCard, condition_of
 from detector.images import Image, Scaling, read_image, seen_pixels
-from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
+from detector.oneoff_files import (
+    Layer,
+    whole_results,
+    write_classes,
+    write_layers,
+    write_picture,
+    write_polygons,
+)
 from detector.oneoff_models import Models, sigmoid
 from detector.pairs import INDEX_BANDS, clearly_fallen, forest_loss, smoothed, transformation
 from registry.detection import DetectionSettings
@@ -119,19 +126,13 @@ def _compare_pair(
     layers = [
         Layer(name, smoothed(scores[kind])) for name, kind in zip(SCORE_NAMES, CLASS_CODES, strict=True)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    write_layers(out / "scores.tif", first, layers)
-    write_classes(
-        out / "change.tif", first, np.where(seen, mask, 255).astype(np.uint8), labels=_labels(CLASS_CODES)
-    )
-    hectares = write_polygons(out / "changes.geojson", first, mask, labels=_labels(CLASS_CODES))
-    write_picture(
-        out / "before_after.png",
-        (first, second),
-        mask,
-        captions=(f"before: {before.name}", f"after: {after.name}"),
-        labels=_labels(CLASS_CODES),
-    )
+    labels, codes = _labels(CLASS_CODES), np.where(seen, mask, 255).astype(np.uint8)
+    captions = (f"before: {before.name}", f"after: {after.name}")
+    with whole_results(out) as folder:
+        write_layers(folder / "scores.tif", first, layers)
+        write_classes(folder / "change.tif", first, codes, labels=labels)
+        hectares = write_polygons(folder / "changes.geojson", first, mask, labels=labels)
+        write_picture(folder / "before_after.png", (first, second), mask, captions=captions, labels=labels)
     return PairResult(
         name=name,
         folder=out,

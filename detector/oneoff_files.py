@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,9 @@ STRIP = 1024
 DEGREE_DIGITS = 7
 """Decimals of longitude and latitude in GeoJSON: a centimetre."""
 
+UNFINISHED = ".unfinished"
+"""Folder within a result's folder that holds what is being written."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -51,6 +56,23 @@ class Layer:
     name: str
     data: Float32
     """(h, w); NaN = not seen."""
+
+
+@contextmanager
+def whole_results(out: Path) -> Iterator[Path]:
+    """A folder to write results to; in the end they move to ``out``, each whole and all of one run.
+
+    What a killed run left there goes with the next one. For one run per folder at a time.
+    """
+    unfinished = out / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for file in sorted(unfinished.iterdir()):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_layers(path: Path, image: Image, layers: Sequence[Layer]) -> None:

@@ -20,7 +20,14 @@ from detector.cards import SegmentCard, condition_of
 from detector.image_windows import ImageFile
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.maps import ClassMap, write_overview
-from detector.oneoff_files import Layer, write_classes, write_layers, write_picture, write_polygons
+from detector.oneoff_files import (
+    Layer,
+    whole_results,
+    write_classes,
+    write_layers,
+    write_picture,
+    write_polygons,
+)
 from detector.oneoff_models import Models, mean_seen, sigmoid
 from detector.windows import Bands, Window
 from registry.errors import InputError, Reject
@@ -62,19 +69,19 @@ def segment(
     first = looks[0]
     for look in looks:
         _check_look(look.overview, look.profile, first.profile)
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        maps = _heads(card, looks, out=out, models=models, advance=advance)
-    except Reject as exc:
-        raise InputError(f"{first.path}: {exc}") from exc
-    finally:
-        for look in looks:
-            look.close()
-    shown = _without_gaps([look.overview for look in looks])
-    more = f" and {len(looks) - 1} more" if len(looks) > 1 else ""
-    caption = f"{first.path.name}{more} ({card.id})"
-    write_overview(out / "classes.png", shown, maps, every=first.every, caption=caption)
-    return Segmented(card.id, _write_maps(maps, first, out=out, models=models))
+    with whole_results(out) as folder:
+        try:
+            maps = _heads(card, looks, out=folder, models=models, advance=advance)
+        except Reject as exc:
+            raise InputError(f"{first.path}: {exc}") from exc
+        finally:
+            for look in looks:
+                look.close()
+        shown = _without_gaps([look.overview for look in looks])
+        more = f" and {len(looks) - 1} more" if len(looks) > 1 else ""
+        caption = f"{first.path.name}{more} ({card.id})"
+        write_overview(folder / "classes.png", shown, maps, every=first.every, caption=caption)
+        return Segmented(card.id, _write_maps(maps, first, out=folder, models=models))
 
 
 def _check_look(image: Image, profile: Mapping[str, Any], first: Mapping[str, Any]) -> None:
@@ -197,7 +204,9 @@ def _map_targets(
     for target, probability in probabilities.items():
         with np.errstate(invalid="ignore"):
             classes[seen & (probability >= 0.5)] = SEGMENT_CODES[target]
-    return Segmented(models.named or "spectral", _write_targets(image, classes, probabilities, seen, out=out))
+    with whole_results(out) as folder:
+        hectares = _write_targets(image, classes, probabilities, seen, out=folder)
+    return Segmented(models.named or "spectral", hectares)
 
 
 def _clear(image: Image) -> Image:
@@ -215,7 +224,6 @@ def _write_targets(
     *,
     out: Path,
 ) -> dict[str, float]:
-    out.mkdir(parents=True, exist_ok=True)
     labels: dict[int, Any] = {SEGMENT_CODES[target]: target.value for target in probabilities}
     write_layers(out / "probabilities.tif", image, [Layer(t.value, p) for t, p in probabilities.items()])
     write_classes(out / "classes.tif", image, np.where(seen, classes, UNSEEN).astype(np.uint8), labels=labels)
