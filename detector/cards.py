@@ -20,7 +20,7 @@ from detector.plans import Head, Plan
 from registry.chips import Change
 from registry.errors import ConfigError
 from registry.models import S1_BANDS, S2_BANDS, Sensor, Slug, Target
-from registry.values import Value, digest
+from registry.values import Value, WrongAt, digest
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """A plain file name: no folder, so that a card reaches nothing but what lies beside it."""
@@ -101,9 +101,11 @@ class Card(Value):
     def _bands_are_known(self) -> Self:
         unknown = sorted(set(self.bands) - {*S2_BANDS, *S1_BANDS})
         if unknown:
-            raise ValueError(f"unknown bands {unknown}; use names out of {[*S2_BANDS, *S1_BANDS]}")
+            raise WrongAt(("bands",), f"unknown bands {unknown}; use names out of {[*S2_BANDS, *S1_BANDS]}")
         if len(set(self.bands)) != len(self.bands):
-            raise ValueError(f"bands {list(self.bands)} name one twice; name each once, in the model's order")
+            raise WrongAt(
+                ("bands",), f"bands {list(self.bands)} name one twice; name each once, in the model's order"
+            )
         return self
 
     @model_validator(mode="after")
@@ -167,7 +169,9 @@ class WeightedCard(Card):
     def _optional_are_bands(self) -> Self:
         strange = sorted(set(self.optional) - set(self.bands))
         if strange or set(self.optional) == set(self.bands):
-            raise ValueError(f"optional {list(self.optional)} must be some of bands {list(self.bands)}")
+            raise WrongAt(
+                ("optional",), f"optional {list(self.optional)} must be some of bands {list(self.bands)}"
+            )
         return self
 
 
@@ -197,7 +201,7 @@ class SegmentCard(WeightedCard):
         names = {head.name for head in self.heads}
         for what, used in (("targets", set(self.targets.values())), ("temperature", set(self.temperature))):
             if used - names:
-                raise ValueError(f"{what} name {sorted(used - names)}; the heads are {sorted(names)}")
+                raise WrongAt((what,), f"{what} name {sorted(used - names)}; the heads are {sorted(names)}")
 
 
 class NetworkCard(SegmentCard):
@@ -232,22 +236,29 @@ class ChangeCard(WeightedCard):
         _check_plan(self.plan, self.normalisation, self.bands, dates=2)
         found = [(head.name, head.labels) for head in self.plan.heads]
         if found != [("change", CHANGE_LABELS)]:
-            raise ValueError(f"a change card has one head `change` with the labels {list(CHANGE_LABELS)}")
+            raise WrongAt(
+                ("plan", "heads"),
+                f"a change card has one head `change` with the labels {list(CHANGE_LABELS)}",
+            )
         return self
 
 
 def _check_plan(plan: Plan, normalisation: Normalisation, bands: tuple[str, ...], *, dates: int) -> None:
     if plan.channels != dates * len(bands):
-        raise ValueError(
+        raise WrongAt(
+            ("plan", "channels"),
             f"plan has {plan.channels} channels, {len(bands)} bands of {dates} dates make "
-            f"{dates * len(bands)}; correct one"
+            f"{dates * len(bands)}; correct one",
         )
     for what in ("mean", "spread"):
         known = set(getattr(normalisation, what))
         if known != set(bands):
-            raise ValueError(f"normalisation.{what} is of {sorted(known)}, bands are {sorted(bands)}")
+            raise WrongAt(
+                ("normalisation", what),
+                f"normalisation.{what} is of {sorted(known)}, bands are {sorted(bands)}",
+            )
     if min(normalisation.spread.values()) <= 0.0:
-        raise ValueError("normalisation.spread must be above 0 in every band")
+        raise WrongAt(("normalisation", "spread"), "normalisation.spread must be above 0 in every band")
 
 
 class Format(StrEnum):
@@ -292,9 +303,13 @@ class ForeignHead(Head):
     @model_validator(mode="after")
     def _background_fits(self) -> Self:
         if self.background is None and len(self.labels) != 1:
-            raise ValueError(f"head {self.name} has {len(self.labels)} labels; say which class is background")
+            raise WrongAt(
+                ("labels",), f"head {self.name} has {len(self.labels)} labels; say which class is background"
+            )
         if self.background is not None and self.background > len(self.labels):
-            raise ValueError(f"background {self.background} is beyond the {self.classes} classes")
+            raise WrongAt(
+                ("background",), f"background {self.background} is beyond the {self.classes} classes"
+            )
         return self
 
 
@@ -318,7 +333,7 @@ class ForeignCard(SegmentCard):
     def _parts_fit(self) -> Self:
         strange = sorted({*self.inputs.mean, *self.inputs.spread} - set(self.bands))
         if strange:
-            raise ValueError(f"inputs name {strange}, which are not in bands {list(self.bands)}")
+            raise WrongAt(("inputs",), f"inputs name {strange}, which are not in bands {list(self.bands)}")
         if self.format is Format.TORCH_EXPORT and not self.trusted:
             raise ValueError(
                 "a torch export can run code when loaded; export ONNX instead, or write trusted: true"

@@ -17,7 +17,7 @@ from registry.errors import ConfigError
 from registry.models import BANDS, S1_BANDS, Sensor, Slug
 from registry.setting_models import HttpUrl, ProviderSettings
 from registry.settings import load_document
-from registry.values import Value
+from registry.values import Value, WrongAt
 
 
 class OffsetRule(StrEnum):
@@ -91,12 +91,12 @@ class CollectionProfile(Value):
     def _bands_known(self) -> Self:
         unknown = sorted(set(self.bands.values()) - set(BANDS))
         if unknown:
-            raise ValueError(f"unknown bands {unknown}; use names out of {list(BANDS)}")
+            raise WrongAt(("bands",), f"unknown bands {unknown}; use names out of {list(BANDS)}")
         radar = set(self.bands.values()) & set(S1_BANDS)
         if bool(radar) != (self.sensor is Sensor.S1):
-            raise ValueError(f"bands {sorted(self.bands.values())} do not fit sensor {self.sensor}")
+            raise WrongAt(("bands",), f"bands {sorted(self.bands.values())} do not fit sensor {self.sensor}")
         if self.href_template is not None and "{href}" not in self.href_template:
-            raise ValueError(f"href_template {self.href_template!r} lacks {{href}}")
+            raise WrongAt(("href_template",), f"href_template {self.href_template!r} lacks {{href}}")
         return self
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from registry.errors import ConfigError
 from registry.masking import MASK, is_secret_name, mask
-from registry.yaml_lines import Document, KeyPath
+from registry.values import KeyPath, WrongAt
+from registry.yaml_lines import Document
 
 MOST = 20
 """Mistakes named at once; the rest are counted."""
@@ -65,6 +66,9 @@ def _meant(error: dict[str, Any], schema: dict[str, Any]) -> KeyPath:
 def _line(error: dict[str, Any], schema: dict[str, Any], document: Document) -> str:
     # pydantic adds "[key]" where the name of an entry is wrong, not what stands under it.
     path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
+    mistake = error.get("ctx", {}).get("error")
+    if isinstance(mistake, WrongAt):
+        path = (*path, *mistake.path)
     key = ".".join(str(part) for part in (*document.above, *path))
     where = f"{document.origin(path)}: key {key}" if key else document.origin(path)
     return f"{where}: {_problem(error, path, schema)}"

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from registry.models import Slug
-from registry.values import Value, digest
+from registry.values import Value, WrongAt, digest
 
 
 class QualitySettings(Value):
@@ -224,13 +224,15 @@ class DetectionSettings(Value):
     def _thresholds_in_order(self) -> Self:
         life = self.lifecycle
         if life.provisional_probability > life.confirmed_probability:
-            raise ValueError(
+            raise WrongAt(
+                ("lifecycle", "provisional_probability"),
                 f"provisional_probability {life.provisional_probability} is above "
-                f"confirmed_probability {life.confirmed_probability}; lower it"
+                f"confirmed_probability {life.confirmed_probability}; lower it",
             )
         if life.provisional_looks > life.confirmed_looks:
-            raise ValueError(
+            raise WrongAt(
+                ("lifecycle", "provisional_looks"),
                 f"provisional_looks {life.provisional_looks} is above "
-                f"confirmed_looks {life.confirmed_looks}; lower it"
+                f"confirmed_looks {life.confirmed_looks}; lower it",
             )
         return self

@@ -30,7 +30,7 @@ from registry.models import (
 )
 from registry.operations_settings import OperationsSettings
 from registry.s3_settings import S3ReadSettings, S3Settings
-from registry.values import Value
+from registry.values import Value, WrongAt
 from registry.yaml_lines import Document
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.:-]+$", max_length=253)]
@@ -188,11 +188,14 @@ class AlertSettings(Value):
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:
-        for route in self.routes:
-            for name in route.targets:
+        for number, route in enumerate(self.routes):
+            for place, name in enumerate(route.targets):
                 if name not in self.targets:
                     known = ", ".join(sorted(self.targets)) or "none is defined"
-                    raise ValueError(f"route names target {name!r}; name one of alerts.targets ({known})")
+                    raise WrongAt(
+                        ("routes", number, "targets", place),
+                        f"route names target {name!r}; name one of alerts.targets ({known})",
+                    )
         return self
 
 
@@ -310,7 +313,10 @@ class Settings(Value):
     @model_validator(mode="after")
     def _provider_names_differ(self) -> Self:
         names = [provider.name for provider in self.providers]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"provider name {name!r} stands twice; give each its own name")
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise WrongAt(
+                    ("providers", number, "name"),
+                    f"provider name {name!r} stands twice; give each its own name",
+                )
         return self

@@ -34,7 +34,8 @@ from registry.setting_models import (
     WorkSettings,
 )
 from registry.starter import settings_schema, write_starter
-from registry.yaml_lines import Document, KeyPath, parse_flow, read_document
+from registry.values import KeyPath
+from registry.yaml_lines import Document, parse_flow, read_document
 
 __all__ = [
     "AlertSettings",

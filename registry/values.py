@@ -20,6 +20,18 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in another: ("detection", "evidence", "floor")."""
+
+
+class WrongAt(ValueError):
+    """A mistake that only the values beside it show; ``path`` leads to it from what is being validated."""
+
+    def __init__(self, path: KeyPath, problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
+
+
 def canonical_json(value: Value | dict[str, Any] | list[Any]) -> bytes:
     """The one byte form of a value: sorted keys, no spaces, UTF-8, no NaN."""
     plain = value.model_dump(mode="json") if isinstance(value, Value) else value

@@ -15,15 +15,13 @@ from typing import Any, ClassVar
 import yaml
 
 from registry.errors import ConfigError
+from registry.values import KeyPath
 
 MAX_BYTES = 2_000_000
 """Largest configuration file; polygons with more detail belong into a GeoJSON file."""
 
 MAX_DEPTH = 60
 """Deepest nesting; GeoJSON inside an area needs ten."""
-
-KeyPath = tuple[str | int, ...]
-"""Where a value stands: ("detection", "evidence", "floor")."""
 
 
 @dataclass(frozen=True)

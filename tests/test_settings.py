@@ -307,15 +307,17 @@ def test_a_missing_variable_is_named() -> None:
         ),
         (
             "providers:\n - {name: a}\n - {name: a}",
-            "groundwatch.yml: provider name 'a' stands twice; give each its own name",
+            "groundwatch.yml:3: key providers.1.name: provider name 'a' stands twice; give each its own name",
         ),
         (
             "alerts:\n  targets: {office: 'json://h'}\n  routes:\n    - targets: [ofice]",
-            "groundwatch.yml:1: key alerts: route names target 'ofice'; name one of alerts.targets (office)",
+            "groundwatch.yml:4: key alerts.routes.0.targets.0: route names target 'ofice'; name one of "
+            "alerts.targets (office)",
         ),
         (
             "detection:\n  lifecycle:\n    provisional_looks: 9",
-            "groundwatch.yml:1: key detection: provisional_looks 9 is above confirmed_looks 3; lower it",
+            "groundwatch.yml:3: key detection.lifecycle.provisional_looks: provisional_looks 9 "
+            "is above confirmed_looks 3; lower it",
         ),
         (
             "areas:\n  a:\n    detection:\n      objects:\n        match_bufer_m: 1",

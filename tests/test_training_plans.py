@@ -67,11 +67,14 @@ def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("bands: msi_sar, schedule: long", "bands: msi_sat, schedule: long", "bands is 'msi_sat'"),
+        ("bands: msi_sar, schedule: long", "bands: msi_sat, schedule: long",
+         r"key runs\.\S+\.bands: .*bands is 'msi_sat'"),
         ("start: base, title: Mining components and forest from 12 optical bands }",
-         "start: later }", "start is 'later'"),
-        ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "band set rgbnir"),
+         "start: later }", r"key runs\.\S+\.start: .*start is 'later'"),
+        ("rgbnir: [B02, B03, B04, B08]", "rgbnir: [B02, B03, B04, NIR]", "key band_sets.rgbnir: "),
         ("crop: 128, learning_rate: 0.003, patience: 24", "crop: 120, patience: 24", "120"),
+        ("head_weights: { relief: 2.0, forest: 2.0 }", "head_weights: { relief: 2.0, wood: 2.0 }",
+         "key loss.head_weights.wood: head is 'wood'"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -81,7 +84,9 @@ def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, ne
     path.write_text(text.replace(old, new))
     with pytest.raises(ConfigError, match=says) as caught:
         load_plan(path)
-    assert "plan.yml:" in str(caught.value)
+    wrong = new.splitlines()[-1].strip()
+    line = next(n for n, one in enumerate(path.read_text().splitlines(), 1) if wrong in one)
+    assert f"plan.yml:{line}: " in str(caught.value)
 
 
 # Whole plans

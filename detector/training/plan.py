@@ -20,7 +20,7 @@ from registry.chips import CHANNELS, Component
 from registry.errors import InputError
 from registry.models import Slug
 from registry.settings import load_document
-from registry.values import Value
+from registry.values import KeyPath, Value, WrongAt
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -201,38 +201,47 @@ class TrainingPlan(Value):
         for name, bands in self.band_sets.items():
             unknown = [band for band in bands if band not in CHANNELS]
             if unknown or not bands or len(set(bands)) != len(bands):
-                raise ValueError(
-                    f"band set {name} is {list(bands)}; name bands of {list(CHANNELS)} once each"
+                raise WrongAt(
+                    ("band_sets", name),
+                    f"band set {name} is {list(bands)}; name bands of {list(CHANNELS)} once each",
                 )
         earlier: list[str] = []
         for name, run in self.runs.items():
-            _one_of(f"run {name}: bands", run.bands, self.band_sets)
+            path = ("runs", name)
+            _check_known((*path, "bands"), f"run {name}: bands", run.bands, self.band_sets)
             if run.schedule is not None:
-                _one_of(f"run {name}: schedule", run.schedule, self.schedules)
+                _check_known((*path, "schedule"), f"run {name}: schedule", run.schedule, self.schedules)
             elif run.start is None:
-                raise ValueError(f"run {name} has no schedule; give it one, or a run to start from")
+                raise WrongAt(path, f"run {name} has no schedule; give it one, or a run to start from")
             if run.start is not None and run.start_card is not None:
-                raise ValueError(f"run {name} starts from {run.start} and from a card; give one of them")
+                raise WrongAt(path, f"run {name} starts from {run.start} and from a card; give one of them")
             if run.start is not None:
-                _one_of(f"run {name}: start", run.start, earlier)
+                _check_known((*path, "start"), f"run {name}: start", run.start, earlier)
                 self._check_start(name, run, self.runs[run.start])
             earlier.append(name)
-        for loss in (self.loss, *(one.loss for one in self.schedules.values() if one.loss)):
-            for head in loss.head_weights:
-                _one_of("loss: head_weights", head, [*self.heads, CHANGE_HEAD.name])
+        self._check_head_weights(("loss",), self.loss)
+        for name, schedule in self.schedules.items():
+            self._check_head_weights(("schedules", name, "loss"), schedule.loss)
         return self
+
+    def _check_head_weights(self, path: KeyPath, loss: Loss | None) -> None:
+        for head in loss.head_weights if loss else ():
+            known = [*self.heads, CHANGE_HEAD.name]
+            _check_known((*path, "head_weights", head), "head", head, known)
 
     def _check_start(self, name: str, run: Run, before: Run) -> None:
         foreign = set(self.band_sets[run.bands]) - set(self.band_sets[before.bands])
         backwards = before.task is Task.CHANGE and run.task is Task.SEGMENT
         if backwards or foreign or (self.separate and run.task is not before.task):
-            raise ValueError(
+            raise WrongAt(
+                ("runs", name, "start"),
                 f"run {name} cannot start from {run.start}: other task or bands {sorted(foreign)} it lacks; "
-                "start from a run with all of its bands and of its task, or change from one trunk of segment"
+                "start from a run with all of its bands and of its task, or change from one trunk of segment",
             )
         if self._form(run) != self._form(before):
-            raise ValueError(
-                f"run {name} cannot start from {run.start}: width or fine channels differ; give the same"
+            raise WrongAt(
+                ("runs", name, "start"),
+                f"run {name} cannot start from {run.start}: width or fine channels differ; give the same",
             )
 
     def _form(self, run: Run) -> tuple[int, int]:
@@ -293,9 +302,9 @@ def only(plan: TrainingPlan, names: Sequence[str]) -> TrainingPlan:
     return plan.model_copy(update={"runs": kept})
 
 
-def _one_of(what: str, name: str, known: Mapping[str, object] | list[str]) -> None:
+def _check_known(path: KeyPath, what: str, name: str, known: Mapping[str, object] | list[str]) -> None:
     if name not in known:
-        raise ValueError(f"{what} is {name!r}; use one of {sorted(known)}")
+        raise WrongAt(path, f"{what} is {name!r}; use one of {sorted(known)}")
 
 
 def shipped_plan(name: str = "default") -> Path:

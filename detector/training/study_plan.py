@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from detector.training.plan import Task, TrainingPlan
 from registry.models import Slug
 from registry.settings import load_document
-from registry.values import Value
+from registry.values import Value, WrongAt
 
 
 class Reading(StrEnum):
@@ -61,20 +61,23 @@ class StudyPlan(Value):
 
     @model_validator(mode="after")
     def _runs_exist(self) -> Self:
-        for study in self.studies.values():
+        for title, study in self.studies.items():
             for name, variant in study.variants.items():
+                path = ("studies", title, "variants", name)
                 if variant.run not in self.plan.runs:
-                    raise ValueError(
+                    raise WrongAt(
+                        (*path, "run"),
                         f"variant {name}: run {variant.run!r} is not in the plan; "
-                        f"use one of {sorted(self.plan.runs)}"
+                        f"use one of {sorted(self.plan.runs)}",
                     )
                 if variant.against not in (None, *study.variants):
-                    raise ValueError(
-                        f"variant {name}: against {variant.against!r}; use one of {sorted(study.variants)}"
+                    raise WrongAt(
+                        (*path, "against"),
+                        f"variant {name}: against {variant.against!r}; use one of {sorted(study.variants)}",
                     )
                 unknown = sorted({*variant.only, *variant.tested_on} - {"mine_type", "material"})
                 if unknown:
-                    raise ValueError(f"variant {name}: fact {unknown[0]!r}; use mine_type or material")
+                    raise WrongAt(path, f"variant {name}: fact {unknown[0]!r}; use mine_type or material")
         return self
 
     def task_of(self, variant: Variant) -> Task:
