@@ -25,6 +25,7 @@ from detector.network import Head, Plan, build
 from detector.predict import Question, predict_image
 from detector.weights import write_card
 from registry.chips import CHANNELS
+from registry.setting_models import FileSettings
 
 HEADS = (
     Head(name="works", labels=("preparatory_works", "excavation", "infrastructure")),
@@ -38,6 +39,8 @@ PEER_WINDOW = 512
 PEER_OVERLAP = 0.25
 FINE = 24
 """Channels of the shipped mining networks' last stage, at full resolution."""
+AS_SEGMENT = FileSettings().orientations
+"""In how many orientations `segment` answers unless told otherwise."""
 
 
 def main() -> None:
@@ -63,8 +66,8 @@ def measure(size: int, form: Mapping[str, int], *, rounds: int, device: Device) 
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
             "shared trunk, five heads": _ours(Path(folder), bands, form, device=device, separate=False),
-            "shared trunk, four orientations": _ours(
-                Path(folder), bands, form, device=device, separate=False, orientations=4
+            f"shared trunk, {AS_SEGMENT} orientations": _ours(
+                Path(folder), bands, form, device=device, separate=False, orientations=AS_SEGMENT
             ),
             "five of ours, separate": _ours(Path(folder), bands, form, device=device, separate=True),
             "five ResNet-34 U-Nets fp32, overlap .25": _peer(bands, device=device),
@@ -74,7 +77,7 @@ def measure(size: int, form: Mapping[str, int], *, rounds: int, device: Device) 
     own, turned, *others, peer = contestants
     for name, base, short in [
         *((name, own, "ours") for name in (turned, *others, peer)),
-        (peer, turned, "ours in four orientations"),
+        (peer, turned, f"ours in {AS_SEGMENT} orientations"),
     ]:
         middle, low, high = timings.ratio(name, base)
         ratio = f"{name} / {short}"

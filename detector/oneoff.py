@@ -24,7 +24,7 @@ from detector.oneoff_files import (
     write_picture,
     write_polygons,
 )
-from detector.oneoff_models import Models, sigmoid
+from detector.oneoff_models import Models, check_pixel_size, sigmoid
 from detector.pairs import INDEX_BANDS, clearly_fallen, forest_loss, smoothed, transformation
 from registry.detection import DetectionSettings
 from registry.errors import InputError
@@ -115,6 +115,9 @@ def _compare_pair(
 ) -> PairResult:
     first = read_image(before, bands, scaling=scaling)
     second = read_image(after, bands, scaling=scaling, onto=first)
+    card = models.change(first.bands)
+    if card is not None:
+        check_pixel_size(card, first)
     seen = seen_pixels(first) & seen_pixels(second)
     if not seen.any():
         raise InputError(

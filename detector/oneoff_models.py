@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.cards import Card, ChangeCard, NetworkCard, SegmentCard
+from detector.images import Image
 from detector.models import choose, joint_scores
 from registry.detection import DetectionSettings
 from registry.errors import InputError, Reject
@@ -16,6 +17,9 @@ from registry.models import Target
 from registry.setting_models import FileSettings
 
 Float32 = NDArray[np.float32]
+
+SIZE_FACTOR = 1.5
+"""Times that pixels may be larger or smaller than those that a network learnt shapes and textures in."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,17 @@ class Models:
             return choose(self.cards, order, bands, target=target)
         except Reject as exc:
             raise InputError(str(exc)) from exc
+
+
+def check_pixel_size(card: Card, image: Image) -> None:
+    """Raise InputError where a network would see the ground at another scale than it has learnt."""
+    side = 100.0 * image.pixel_hectares() ** 0.5
+    wanted = card.resolution_m
+    if not wanted / SIZE_FACTOR <= side <= wanted * SIZE_FACTOR:
+        raise InputError(
+            f"{image.path} has pixels of {side:.3g} m, {card.id} is made for {wanted:g} m; take the bands at "
+            f"{wanted:g} m (gdalwarp -tr {wanted:g} {wanted:g} in UTM), or name a spectral model with --model"
+        )
 
 
 def sigmoid(logit: Float32) -> Float32:

@@ -28,7 +28,7 @@ from detector.oneoff_files import (
     write_picture,
     write_polygons,
 )
-from detector.oneoff_models import Models, mean_seen, sigmoid
+from detector.oneoff_models import Models, check_pixel_size, mean_seen, sigmoid
 from detector.windows import Bands, Window
 from registry.errors import InputError, Reject
 from registry.models import Target
@@ -67,6 +67,7 @@ def segment(
         return _map_targets(images, bands, out=out, scaling=scaling, models=models)
     looks = [ImageFile.look(path, bands, scaling=scaling) for path in images]
     first = looks[0]
+    check_pixel_size(card, first.whole)
     for look in looks:
         _check_look(look.overview, look.profile, first.profile)
     with whole_results(out) as folder:

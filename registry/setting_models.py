@@ -74,7 +74,7 @@ class FileSettings(Value):
 
     segment: tuple[Slug, ...] = ("mining-msi-sar", "mining-msi", "mining-rgbnir-swir", "mining-rgbnir")
     """Cards whose heads are mapped, best first; empty = the first for transformed ground that fits."""
-    orientations: Literal[1, 2, 4] = 4
+    orientations: Literal[1, 2, 4] = 2
     """In how many `segment` shows an image to our networks; the chances are averaged, each takes its time."""
     compare: tuple[Slug, ...] = ("change-msi-sar", "change-rgbnir-swir", "change-rgbnir")
     """Cards of two dates, best first; empty = both dates are scored one by one."""

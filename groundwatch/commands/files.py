@@ -113,7 +113,7 @@ def compare(
     "--orientations",
     type=click.Choice(["1", "2", "4"]),
     help="In how many our networks see each image; more is right more often and takes as many times as long "
-    "(default: files.orientations, 4).",
+    "(default: files.orientations, 2).",
 )
 @_image_options
 @pass_options
