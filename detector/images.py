@@ -183,23 +183,36 @@ def _to_image(
 def physical_bands(
     numbers: Mapping[str, NDArray[Any]], scaling: Scaling, *, decibel: bool
 ) -> dict[str, Float32]:
-    """Numbers of a file by band -> reflectance and linear power; NaN where any band has no data."""
-    optical = [name for name in numbers if name in S2_BANDS]
-    seen = np.isfinite(np.stack([numbers[name] for name in numbers if name != MASK_BAND])).all(axis=0)
-    if optical:
-        # Zero in every band is how files without a nodata tag say "no data".
-        seen &= np.any([numbers[name] != 0 for name in optical], axis=0)
-    physical = {name: numbers[name] * scaling.scale + scaling.offset for name in optical}
-    for name in numbers:
-        if name in S1_BANDS:
-            physical[name] = np.power(10.0, numbers[name] / 10.0) if decibel else numbers[name]
-    return {name: np.where(seen, values, np.nan).astype(np.float32) for name, values in physical.items()}
+    """Numbers of a file by band -> reflectance and linear power.
+
+    NaN where any band of the same instrument has no data: radar may end within an optical image.
+    """
+    optical = {name: numbers[name] for name in numbers if name in S2_BANDS}
+    radar = {name: numbers[name] for name in numbers if name in S1_BANDS}
+    physical = {name: values * scaling.scale + scaling.offset for name, values in optical.items()}
+    for name, values in radar.items():
+        physical[name] = np.power(10.0, values / 10.0) if decibel else values
+    found: dict[str, Float32] = {}
+    for instrument in (optical, radar):
+        seen = _with_data(instrument)
+        found |= {name: np.where(seen, physical[name], np.nan).astype(np.float32) for name in instrument}
+    return found
+
+
+def _with_data(bands: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | bool:
+    """(h, w) where every band is a number; zero in all is how files without a nodata tag say "no data"."""
+    if not bands:
+        return True
+    values = np.stack(list(bands.values()))
+    seen: NDArray[np.bool_] = np.isfinite(values).all(axis=0) & (values != 0).any(axis=0)
+    return seen
 
 
 def in_decibel(numbers: Mapping[str, NDArray[Any]]) -> bool:
     """Whether the file's radar is in decibel: only there is backscatter negative on most land."""
-    radar = [numbers[name][np.isfinite(numbers[name])] for name in numbers if name in S1_BANDS]
-    return any(values.size and float(np.median(values)) < 0.0 for values in radar)
+    radar = [numbers[name] for name in numbers if name in S1_BANDS]
+    known = [values[np.isfinite(values) & (values != 0)] for values in radar]
+    return any(values.size and float(np.median(values)) < 0.0 for values in known)
 
 
 def check_plausible(path: Path, bands: Mapping[str, Float32], scaling: Scaling) -> None:

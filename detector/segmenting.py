@@ -125,7 +125,7 @@ def _heads(
     question = Question(
         codes=tuple(codes),
         votes={target.value: target_vote(card, target) for target in targets},
-        condition=condition_of(card, file.names, None),
+        condition=condition_of(card, _offered(looks), None),
         references=references(card, [look.overview.bands for look in looks]),
         orientations=models.orientations(card),
     )
@@ -142,6 +142,11 @@ def _heads(
 
         predict(card, read, file.shape, keep, question=question, device=Device(models.device))
     return [ClassMap(head.name, head.labels, codes[head.name]) for head in card.heads]
+
+
+def _offered(looks: Sequence[ImageFile]) -> set[str]:
+    """Bands that hold data anywhere on some date."""
+    return {name for look in looks for name, band in look.overview.bands.items() if np.isfinite(band).any()}
 
 
 class _Probabilities:

@@ -140,6 +140,24 @@ def test_radar_in_decibel_and_in_linear_power_gives_the_same(tmp_path: Path, mod
         assert other.hectares[name] == pytest.approx(size, abs=0.05)
 
 
+def test_where_radar_ends_the_optical_bands_are_mapped_without_it(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 160), seed=31)
+    whole = put(tmp_path / "whole.tif", bands)
+    bands["VH"][:, 60:] = np.nan
+    half = put(tmp_path / "half.tif", bands)
+    without = put(tmp_path / "without.tif", bands | {"VH": np.full((96, 160), np.nan)})
+    codes = {}
+    for path in (whole, half, without):
+        run(path, models, tmp_path / path.stem)
+        with rasterio.open(tmp_path / path.stem / "classes_works.tif") as source:
+            codes[path.stem] = source.read(1)
+    assert not any((one == 255).any() for one in codes.values())
+    left, right = np.s_[:, :28], np.s_[:, 92:]  # a halo's width away from where radar ends
+    assert (codes["half"][left] == codes["whole"][left]).mean() > 0.99
+    assert (codes["half"][right] == codes["without"][right]).mean() > 0.99
+    assert (codes["whole"][right] == codes["without"][right]).mean() < 0.98, "radar does not matter here"
+
+
 def test_bands_may_stand_in_any_order_once_they_are_named(tmp_path: Path, models: Models) -> None:
     bands, _ = image((96, 96), seed=31)
     straight = run(put(tmp_path / "a.tif", bands), models, tmp_path / "one")
