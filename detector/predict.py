@@ -332,13 +332,22 @@ def _unseen(card: WeightedCard, dates: Sequence[Mapping[str, Tensor]]) -> Tensor
     return torch.stack([torch.isnan(date[name]) for date in dates for name in needed]).any(dim=0)
 
 
+def _winner(z: Tensor) -> Tensor:
+    """(classes, h, w) -> (h, w) uint8: argmax, which is slow across planes on a CPU."""
+    best, codes = z[0], torch.zeros(z.shape[1:], dtype=torch.uint8, device=z.device)
+    for number, one in enumerate(z[1:], start=1):
+        codes.masked_fill_(one > best, number)
+        best = torch.maximum(best, one)
+    return codes
+
+
 def _answer(
     card: WeightedCard, window: Window, z: Mapping[str, Tensor], unseen: Tensor, question: Question
 ) -> _OnDevice:
     """Codes and logits of the window's core, still on the device."""
     hidden = unseen[window.kept]
     codes = {
-        head: z[head][:, *window.kept].argmax(dim=0).to(torch.uint8).masked_fill(hidden, UNSEEN)
+        head: _winner(z[head][:, *window.kept]).masked_fill_(hidden, UNSEEN)
         for head in question.codes
     }
     logits = {}
