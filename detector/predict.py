@@ -346,10 +346,7 @@ def _answer(
 ) -> _OnDevice:
     """Codes and logits of the window's core, still on the device."""
     hidden = unseen[window.kept]
-    codes = {
-        head: _winner(z[head][:, *window.kept]).masked_fill_(hidden, UNSEEN)
-        for head in question.codes
-    }
+    codes = {head: _winner(z[head][:, *window.kept]).masked_fill_(hidden, UNSEEN) for head in question.codes}
     logits = {}
     for name, vote in question.votes.items():
         core = z[vote.head][:, *window.kept] / card.temperature_of(vote.head, question.condition)

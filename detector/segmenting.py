@@ -31,7 +31,7 @@ from detector.oneoff_files import (
 from detector.oneoff_models import Models, check_pixel_size, mean_seen, sigmoid
 from detector.windows import Bands, Window
 from registry.errors import InputError, Reject
-from registry.models import Target
+from registry.models import S2_BANDS, Target
 
 Float32 = NDArray[np.float32]
 
@@ -87,7 +87,8 @@ def segment(
 
 def _check_look(image: Image, profile: Mapping[str, Any], first: Mapping[str, Any]) -> None:
     """Raise InputError where an image shows nothing, or another place than the first one."""
-    if not any(np.isfinite(band).any() for band in image.bands.values()):
+    optical = [band for name, band in image.bands.items() if name in S2_BANDS]
+    if not any(np.isfinite(band).any() for band in optical or image.bands.values()):
         raise InputError(f"{image.path} has no clear pixel; choose another date")
     if any(profile[key] != first[key] for key in ("crs", "transform", "width", "height")):
         raise InputError(

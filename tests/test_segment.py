@@ -158,6 +158,16 @@ def test_where_radar_ends_the_optical_bands_are_mapped_without_it(tmp_path: Path
     assert (codes["whole"][right] == codes["without"][right]).mean() < 0.98, "radar does not matter here"
 
 
+def test_radar_alone_is_no_clear_look(tmp_path: Path, models: Models) -> None:
+    bands, _ = image((96, 96), seed=31)
+    for name in set(BANDS) - {"VH"}:
+        bands[name][:48] = np.nan
+        bands[name][48:] = 0.6
+    path = put(tmp_path / "a.tif", bands)
+    with pytest.raises(InputError, match="has no clear pixel; choose another date"):
+        run(path, models, tmp_path / "out")
+
+
 def test_bands_may_stand_in_any_order_once_they_are_named(tmp_path: Path, models: Models) -> None:
     bands, _ = image((96, 96), seed=31)
     straight = run(put(tmp_path / "a.tif", bands), models, tmp_path / "one")
