@@ -6,7 +6,7 @@ between images that somebody already has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from detector.oneoff_models import Models, check_pixel_size, sigmoid
 from detector.pairs import INDEX_BANDS, clearly_fallen, forest_loss, smoothed, transformation
 from registry.detection import DetectionSettings
 from registry.errors import InputError
-from registry.models import IncidentKind, Target
+from registry.models import S2_BANDS, IncidentKind, Target
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -116,9 +116,11 @@ def _compare_pair(
     first = read_image(before, bands, scaling=scaling)
     second = read_image(after, bands, scaling=scaling, onto=first)
     card = models.change(first.bands)
+    may_lack: Collection[str] = ()
     if card is not None:
         check_pixel_size(card, first)
-    seen = seen_pixels(first) & seen_pixels(second)
+        may_lack = card.may_lack
+    seen = seen_pixels(first, without=may_lack) & seen_pixels(second, without=may_lack)
     if not seen.any():
         raise InputError(
             f"{before} and {after} share no pixel seen at both dates; check extent, CRS and clouds"
@@ -200,10 +202,19 @@ def _change_scores(
     found = predict_image(card, (before, after), question, device=Device(models.device)).logits
     chances = {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
     if before.keys() >= INDEX_BANDS:
-        by_order = replace(models, named=None)
-        forest = by_order.probabilities((Target.FOREST,), before)[Target.FOREST]
+        forest = _forest(before, models=replace(models, named=None))
         chances[IncidentKind.FOREST_LOSS] *= clearly_fallen(before, after, forest)
     return chances
+
+
+def _forest(bands: Mapping[str, Float32], *, models: Models) -> Float32:
+    """(h, w) probability; where radar does not reach, from the optical bands."""
+    found = models.probabilities((Target.FOREST,), bands)[Target.FOREST]
+    optical = {name: band for name, band in bands.items() if name in S2_BANDS}
+    if len(optical) == len(bands) or np.isfinite(found).all():
+        return found
+    without_radar = models.probabilities((Target.FOREST,), optical)[Target.FOREST]
+    return np.where(np.isnan(found), without_radar, found).astype(np.float32)
 
 
 def _change_mask(

@@ -269,6 +269,23 @@ def test_compare_takes_a_model_of_two_dates(tmp_path: Path, models: Models) -> N
         assert not np.allclose(loss, mined)
 
 
+def test_compare_goes_on_where_radar_ends(tmp_path: Path, models: Models) -> None:
+    (before, _), (after, _) = image((96, 160), seed=31), image((96, 160), seed=32)
+    whole = [put(tmp_path / f"{name}.tif", one) for name, one in (("a", before), ("b", after))]
+    before["VH"][:, 60:] = np.nan
+    after["VH"][:, 90:] = np.nan
+    half = [put(tmp_path / f"half_{name}.tif", one) for name, one in (("a", before), ("b", after))]
+    models = replace(models, named="change-small")
+    scores = {}
+    for name, (one, other) in (("whole", whole), ("half", half)):
+        (found,) = compare(one, other, BANDS, out=tmp_path / name, scaling=Scaling(), models=models)
+        assert found.seen_share == pytest.approx(1.0)
+        with rasterio.open(found.folder / "scores.tif") as source:
+            scores[name] = source.read()
+    assert np.isfinite(scores["half"]).all()
+    assert np.abs(scores["half"] - scores["whole"])[:, :, :28].mean() < 0.01
+
+
 def test_the_command(tmp_path: Path, folder: Path) -> None:
     bands, _ = image((64, 64), seed=31)
     path = put(tmp_path / "a.tif", bands)
