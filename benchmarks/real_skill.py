@@ -73,8 +73,6 @@ def forest_rows(cards: Sequence[Card], tiles: Sequence[Tile]) -> list[Row]:
 
 TOGETHER = 5
 """Dates that are averaged, beside single ones."""
-AS_SEGMENT = FileSettings().orientations
-"""In how many orientations `segment` answers unless told otherwise."""
 
 
 def tree_cover_rows(
@@ -266,9 +264,9 @@ def main() -> None:
         "forest": forest_rows(single, [*tiles, *points(given.data), *multiearth(given.data)]),
         "tree cover": tree_cover_rows(single, covered),
         "tree cover, dates averaged": tree_cover_rows(single, covered, together=TOGETHER),
-        "tree cover, turned": tree_cover_rows(networks, covered, orientations=AS_SEGMENT),
+        "tree cover, turned": tree_cover_rows(networks, covered, orientations=FileSettings().orientations),
         "tree cover, dates averaged, turned": tree_cover_rows(
-            networks, covered, together=TOGETHER, orientations=AS_SEGMENT
+            networks, covered, together=TOGETHER, orientations=FileSettings().orientations
         ),
         "transformed": transformed_rows(single, tiles),
         "calm": calm_rows(cards, list(romania_pairs(given.data)), named),

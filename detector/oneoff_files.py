@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 from pyproj import Transformer
+from rasterio._err import CPLE_BaseError  # what GDAL says as a file is closed comes as it is
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
 from scipy.ndimage import binary_erosion, label
@@ -24,6 +26,7 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from detector.images import Image
+from registry.errors import InputError
 from registry.geometry import hectares
 from registry.grid import transformed
 
@@ -60,19 +63,33 @@ class Layer:
 
 @contextmanager
 def whole_results(out: Path) -> Iterator[Path]:
-    """A folder to write results to; in the end they move to ``out``, each whole and all of one run.
+    """A folder to write results to; when all are whole they move to ``out``, one after the other.
 
-    What a killed run left there goes with the next one. For one run per folder at a time.
+    What a killed run left there goes with the next one; a kill amid the moves leaves the rest there.
+    For one run per folder at a time. Raises InputError where they cannot be written.
     """
     unfinished = out / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
+        unfinished.mkdir(parents=True)
         yield unfinished
+        _read_back(unfinished.glob("*.tif"))
         for file in sorted(unfinished.iterdir()):
             file.replace(out / file.name)
+    except (OSError, RasterioError, CPLE_BaseError) as exc:
+        raise InputError(
+            f"results cannot be written to {out}: {exc}; free some space or name another --out"
+        ) from exc
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _read_back(rasters: Iterable[Path]) -> None:
+    """Raise RasterioError where one is not whole: GDAL closes a file on a full disk without a word."""
+    for path in rasters:
+        with rasterio.open(path) as source:
+            for _, window in source.block_windows(1):
+                source.read(window=window)
 
 
 def write_layers(path: Path, image: Image, layers: Sequence[Layer]) -> None:
