@@ -23,7 +23,7 @@ from detector.cards import Condition, NetworkCard
 from detector.models import load_cards
 from detector.training.finish import Origin
 from detector.training.folder import write_chip
-from detector.training.loop import narrowed
+from detector.training.loop import Job, Trained, narrowed, train
 from detector.training.material import Three
 from detector.training.plan import Schedule, Task, load_plan, only, shipped_plan
 from detector.training.train_set import Workshop, train_set, use_threads
@@ -75,6 +75,8 @@ def test_the_plan_for_a_gpu_makes_the_same_cards() -> None:
         ("crop: 128, learning_rate: 0.003, patience: 24", "crop: 120, patience: 24", "120"),
         ("head_weights: { relief: 2.0, forest: 2.0 }", "head_weights: { relief: 2.0, wood: 2.0 }",
          "key loss.head_weights.wood: head is 'wood'"),
+        ("bands: msi_sar, schedule: long", "bands: msi_sar, skip: 99999, schedule: long",
+         r"key runs\.\S+\.skip: .*skips 99999 of them"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -140,7 +142,7 @@ def test_a_run_of_few_chips_need_not_wait_for_the_others(tmp_path: Path) -> None
     shop = Workshop(tmp_path / "one", tmp_path / "cache", no_bar, processes=1)
     sources = Three(Discs(1), Discs(2), Discs(3))
     made = train_set(plan, sources, shop, origin)
-    assert [one.chips for one in made] == [6, 12, 6, 8]
+    assert [len(one.seen) for one in made] == [6, 12, 6, 8]
     card = load_cards((tmp_path / "one",))["small-sar"]
     assert isinstance(card, NetworkCard)
     assert card.trained_on.startswith("6 of ")
@@ -148,6 +150,26 @@ def test_a_run_of_few_chips_need_not_wait_for_the_others(tmp_path: Path) -> None
     train_set(plan, sources, beside, origin)
     written = {path.name: path.read_bytes() for path in (tmp_path / "one").glob("*.yml")}
     assert {path.name: path.read_bytes() for path in (tmp_path / "two").glob("*.yml")} == written
+
+
+def test_a_run_skips_what_its_start_has_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = only(small_plan(), ["small-sar"])
+    first = plan.runs["base"].model_copy(update={"chips": 5})
+    last = plan.runs["small-sar"].model_copy(update={"chips": 9, "skip": 5})
+    plan = plan.model_copy(update={"runs": {"base": first, "small-sar": last}})
+    origin = Origin(date(2026, 1, 2), "groundwatch train", "1", simulated=True, data_licence="none")
+    shop = Workshop(tmp_path / "out", tmp_path / "cache", no_bar, processes=1)
+    drawn: dict[str, tuple[int, ...]] = {}
+
+    def watched(job: Job, **kwargs: Any) -> Trained:
+        drawn[job.name] = job.train.numbers
+        return train(job, **kwargs)
+
+    monkeypatch.setattr("detector.training.train_set.train", watched)
+    made = train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, origin)
+    assert drawn == {"base": tuple(range(5)), "small-sar": tuple(range(5, 9))}
+    assert [one.seen for one in made] == [frozenset(range(5)), frozenset(range(9))]
+    assert load_cards((tmp_path / "out",))["small-sar"].trained_on.startswith("9 of ")
 
 
 def test_a_run_without_a_schedule_is_its_start_cut_to_its_bands(tmp_path: Path) -> None:

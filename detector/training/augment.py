@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detector.training.batches import OPTICAL
+from detector.training.batches import OPTICAL, carried
 from detector.training.plan import Augmentation
 from registry.chips import CHANNELS
 
@@ -44,7 +44,7 @@ def augmented(
 
 
 def _normal(values: Tensor, *shape: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=generator).to(values.device)
+    return carried(torch.randn(*shape, generator=generator), values)
 
 
 def _chosen(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -75,11 +75,11 @@ def _smooth(values: Tensor, channels: int, generator: torch.Generator, *, cells:
 def _veil(values: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     chosen = _chosen(values, settings.haze, generator)
     field = torch.sigmoid(1.5 * _smooth(values, 1, generator, cells=4))
-    depth = torch.rand(values.shape[0], values.shape[1], 1, 1, 1, generator=generator).to(values.device)
+    depth = carried(torch.rand(values.shape[0], values.shape[1], 1, 1, 1, generator=generator), values)
     if not bool(chosen.any()):
         return values
-    opacity = settings.haze_depth * depth * field * chosen.to(values.device)
-    per_band = opacity * torch.tensor(HAZE, device=values.device)[:, None, None]
+    opacity = settings.haze_depth * depth * field * carried(chosen, values)
+    per_band = opacity * carried(torch.tensor(HAZE), values)[:, None, None]
     optical = values[:, :, :OPTICAL] * (1.0 - per_band) + HAZE_BRIGHT * per_band
     return torch.cat([optical, values[:, :, OPTICAL:]], dim=2)
 
@@ -99,8 +99,8 @@ def with_partner(values: Tensor, *, absent: Tensor, stale: Tensor, generator: to
         noise = functional.avg_pool2d(_noise(radar, generator).flatten(0, 1), 3, stride=1, padding=1)
         # A mean over 3 x 3 has a third of the spread.
         other = radar + drift + 3.0 * SPECKLE_DB * noise.reshape(radar.shape)
-        radar = torch.where(stale.to(values.device), other, radar)
-    radar = torch.where(absent.to(values.device), torch.nan, radar)
+        radar = torch.where(carried(stale, values), other, radar)
+    radar = torch.where(carried(absent, values), torch.nan, radar)
     return torch.cat([values[:, :, :OPTICAL], radar], dim=2)
 
 
@@ -121,13 +121,13 @@ def _cut_down(
     kept = torch.tensor([[name in names for name in CHANNELS] for names in smaller_sets])
     which = torch.randint(len(smaller_sets), (n,), generator=generator)
     whole = torch.rand(n, 1, generator=generator) >= share
-    keep = (kept[which] | whole).to(values.device)
+    keep = carried(kept[which] | whole, values)
     return torch.where(keep[:, None, :, None, None], values, torch.nan)
 
 
 def _missing_band(values: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     n, dates = values.shape[:2]
-    chosen = _chosen(values, settings.missing_band, generator).to(values.device)
+    chosen = carried(_chosen(values, settings.missing_band, generator), values)
     which = torch.randint(len(CHANNELS), (n, dates), generator=generator)
-    lost = functional.one_hot(which, len(CHANNELS)).bool().to(values.device)
+    lost = carried(functional.one_hot(which, len(CHANNELS)).bool(), values)
     return torch.where(chosen & lost[..., None, None], torch.nan, values)

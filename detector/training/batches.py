@@ -228,6 +228,11 @@ def physical(pixels: Tensor) -> Tensor:
     return torch.where(pixels == 0, torch.nan, joined)
 
 
+def carried(numbers: Tensor, beside: Tensor) -> Tensor:
+    """Small numbers on the device of others; nothing that still runs there is waited for."""
+    return numbers.to(beside.device, non_blocking=True)
+
+
 def network_batch(values: Tensor, medians: Tensor, recipe: Recipe) -> Tensor:
     """(n, dates, 14, s, s) reflectance and dB -> (n, dates x bands, s, s), as detector.inputs has it.
 
@@ -235,10 +240,10 @@ def network_batch(values: Tensor, medians: Tensor, recipe: Recipe) -> Tensor:
     date's history where the chip is one of a pair). What has no reference is not seen.
     """
     norm = recipe.normalisation
-    channels = recipe.channels
+    channels = carried(torch.tensor(recipe.channels), values)
     logs = logarithms(values)[:, :, channels]
-    mean = torch.tensor([norm.mean[name] for name in recipe.bands], device=values.device)
-    spread = torch.tensor([norm.spread[name] for name in recipe.bands], device=values.device)
+    mean = carried(torch.tensor([norm.mean[name] for name in recipe.bands]), values)
+    spread = carried(torch.tensor([norm.spread[name] for name in recipe.bands]), values)
     if norm.reference is Reference.FIXED:
         zero = mean.expand(values.shape[0], values.shape[1], -1)
     elif norm.reference is Reference.RELATIVE:

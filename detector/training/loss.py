@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detector.training.batches import IGNORED, Batch
+from detector.training.batches import IGNORED, Batch, carried
 from detector.training.plan import Loss
 
 LEAST = 1e-6
@@ -37,7 +37,7 @@ def total_loss(
 def head_loss(logits: Tensor, codes: Tensor, hidden: Tensor, weights: Tensor, settings: Loss) -> Tensor:
     """Of (n, classes, h, w) logits and (n, h, w) codes; 0 where no pixel teaches. ``hidden``: on the CPU."""
     if bool(hidden.any()):
-        hidden = hidden.to(logits.device)
+        hidden = carried(hidden, logits)
         logits = merged(logits, hidden)
         codes = known_codes(codes, hidden)
     seen = codes != IGNORED

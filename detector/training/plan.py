@@ -149,6 +149,8 @@ class Run(Value):
     """How many of the plan's training chips (or pairs) it sees, the first ones, so that it can begin before
     the others are made; null = all.
     """
+    skip: Annotated[int, Field(ge=0)] = Field(default=0, exclude_if=lambda value: not value)
+    """How many of these it leaves out, again the first ones: those that the run it starts from has seen."""
     card: bool = True
     """Whether the run is written as a model card; false = only a step towards another run."""
     title: str = ""
@@ -218,6 +220,7 @@ class TrainingPlan(Value):
             if run.start is not None:
                 _check_known((*path, "start"), f"run {name}: start", run.start, earlier)
                 self._check_start(name, run, self.runs[run.start])
+            self._check_skip(name, run)
             earlier.append(name)
         self._check_head_weights(("loss",), self.loss)
         for name, schedule in self.schedules.items():
@@ -228,6 +231,14 @@ class TrainingPlan(Value):
         for head in loss.head_weights if loss else ():
             known = [*self.heads, CHANGE_HEAD.name]
             _check_known((*path, "head_weights", head), "head", head, known)
+
+    def _check_skip(self, name: str, run: Run) -> None:
+        count = self.chips_of(name)
+        if run.skip >= count:
+            raise WrongAt(
+                ("runs", name, "skip"),
+                f"run {name} sees {count} chips and skips {run.skip} of them; skip fewer",
+            )
 
     def _check_start(self, name: str, run: Run, before: Run) -> None:
         foreign = set(self.band_sets[run.bands]) - set(self.band_sets[before.bands])

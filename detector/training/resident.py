@@ -104,7 +104,7 @@ class Resident:
         """What Crops.draw gives, made and left on the device."""
         picks = self.crops.picks(rng, batch, crop)
         chips = self._moved(self.at[picks.numbers])
-        inside = self._moved(_turns(crop)[picks.turns].reshape(batch, -1))
+        inside = _turns(crop, self.pixels.device)[self._moved(picks.turns)]
         corners = picks.corners[:, :, 0] * self.crops.cache.size + picks.corners[:, :, 1]
         one = self._richest(chips, self._moved(corners), inside, crop, rich)
         where = self._inside(one, inside, crop)
@@ -152,7 +152,10 @@ def _flat(chips: NDArray[np.generic]) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _turns(crop: int) -> NDArray[np.int64]:
-    """(8, crop, crop) which pixel of a crop stands where after each symmetry."""
+def _turns(crop: int, device: torch.device) -> Tensor:
+    """(8, pixels) which pixel of a crop stands where after each symmetry.
+
+    On the device: to carry them over for each batch would be to wait for the steps before it.
+    """
     plain = np.arange(crop * crop).reshape(crop, crop)
-    return np.stack([turned(plain, turn) for turn in range(8)])
+    return torch.from_numpy(np.stack([turned(plain, turn).ravel() for turn in range(8)])).to(device)

@@ -57,8 +57,8 @@ class Made:
     trained: Trained
     recipe: Recipe
     card: Path | None
-    chips: int
-    """Training chips that it, or a run that it starts from, has seen."""
+    seen: frozenset[int]
+    """Numbers of the training chips that it, or a run that it starts from, has seen."""
 
 
 Need = tuple[Task, int]
@@ -203,6 +203,7 @@ def train_run(
     """
     run = plan.runs[name]
     schedule = plan.schedules[plan.schedule_of(name)]
+    numbers = material.train.numbers[run.skip :]
     recipe = recipe_of(plan, name, _normalisation(plan, name, material, origin, made))
     job = Job(
         name=name,
@@ -211,7 +212,7 @@ def train_run(
         schedule=schedule,
         augmentation=plan.augmentation,
         loss=schedule.loss or plan.loss,
-        train=Crops(material.train.cache, recipe, material.train.numbers),
+        train=Crops(material.train.cache, recipe, numbers),
         shifted=Crops(material.shifted.cache, recipe, material.shifted.numbers),
         folder=shop.out / "runs" / name,
         seed=plan.seed,
@@ -226,9 +227,11 @@ def train_run(
     else:
         with shop.bar(job.schedule.total, name) as advance:
             trained = train(job, progress=lambda steps, _: advance(steps))
-    seen = max(len(material.train.numbers), made[run.start].chips if run.start else 0)
+    seen = frozenset(numbers if run.schedule else ())
+    if run.start is not None and plan.runs[run.start].task is run.task:
+        seen |= made[run.start].seen
     written = (
-        finish(plan, name, job, trained, material, seen, shop.out, origin) if run.card and card else None
+        finish(plan, name, job, trained, material, len(seen), shop.out, origin) if run.card and card else None
     )
     return Made(name, trained, recipe, written, seen)
 
