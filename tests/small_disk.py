@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import service_missing
 
 SIZE = 2_000_000
+PAGE = 4096
 ROOM = 300_000
 """Bytes left beside the ballast."""
 

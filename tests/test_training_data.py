@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from detector.training.split import by_place, by_time
 from groundwatch.simulated import RealLand, simulated_three
 from registry.chips import BIT, CHANNELS, UNKNOWN, Chip, Component, by_name
 from registry.errors import InputError
+from tests.small_disk import PAGE, SIZE
 from tests.training_world import Discs
 
 WATER = Head(name="water", labels=("settling_pond", "tailings_storage_facility", "dam"))
@@ -319,6 +321,26 @@ def test_chips_and_pairs_round_trip_through_a_folder(tmp_path: Path) -> None:
     assert np.array_equal(both.change, pair.change)
     assert np.array_equal(both.before.labels, pair.before.labels)
     assert np.array_equal(both.after.pixels, pair.after.pixels, equal_nan=True)
+
+
+def test_a_chip_that_a_full_disk_has_no_room_for_is_told_and_counts_for_nothing(small_disk: Path) -> None:
+    """GDAL itself closes a file that was cut off without a word."""
+    chip, told = Discs(1).chip(0), list[str]()
+    for pages in range(0, SIZE // PAGE, 4):
+        (small_disk / "ballast").write_bytes(b"\0" * (SIZE // PAGE - pages) * PAGE)
+        try:
+            write_chip(small_disk / "chips", chip)
+        except InputError as exc:
+            told.append(str(exc))
+            assert not (small_disk / "chips").exists() or list_chips(small_disk / "chips") == []
+            shutil.rmtree(small_disk / "chips", ignore_errors=True)
+        else:
+            break
+    assert 5 < len(told) < SIZE // PAGE // 4 - 1, "it fitted at once, or never"
+    assert all("cannot be written: No space left on device; free some space" in one for one in told)
+    (file,) = list_chips(small_disk / "chips")
+    assert np.array_equal(read_chip(file).pixels, chip.pixels, equal_nan=True)
+    assert not list(small_disk.rglob("*.part"))
 
 
 def test_chips_of_odd_sizes_become_pieces_of_one_size(tmp_path: Path) -> None:

@@ -169,7 +169,9 @@ def test_a_run_skips_what_its_start_has_seen(tmp_path: Path, monkeypatch: pytest
     made = train_set(plan, Three(Discs(1), Discs(2), Discs(3)), shop, origin)
     assert drawn == {"base": tuple(range(5)), "small-sar": tuple(range(5, 9))}
     assert [one.seen for one in made] == [frozenset(range(5)), frozenset(range(9))]
-    assert load_cards((tmp_path / "out",))["small-sar"].trained_on.startswith("9 of ")
+    card = load_cards((tmp_path / "out",))["small-sar"]
+    assert isinstance(card, NetworkCard)
+    assert card.trained_on.startswith("9 of ")
 
 
 def test_a_run_without_a_schedule_is_its_start_cut_to_its_bands(tmp_path: Path) -> None:

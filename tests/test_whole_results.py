@@ -23,11 +23,9 @@ from detector.oneoff_files import UNFINISHED, Layer, whole_results, write_classe
 from groundwatch.cli import cli
 from groundwatch.console import Options
 from registry.errors import InputError
-from tests.small_disk import SIZE
+from tests.small_disk import PAGE, SIZE
 from tests.small_networks import image
 from tests.test_segment import put
-
-PAGE = 4096
 
 
 def test_a_run_that_fails_leaves_the_results_before_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
 from registry.chips import CHANNELS, COMPONENTS, Chip, ChipPair, Component
@@ -72,14 +74,12 @@ class PairFile(ChipFile):
 def write_chip(folder: Path, chip: Chip, *, grid: Grid | None = None) -> Path:
     """Write ``folder/NAME``; returns it. A chip that knows no component is written without labels.
 
-    ``grid`` is where it lies; None = simulated, nowhere on Earth.
+    ``grid`` is where it lies; None = simulated, nowhere on Earth. Raises InputError where the disk is full.
     """
     target = folder / chip.name
-    target.mkdir(parents=True, exist_ok=True)
-    _write_raster(target / PIXELS, chip.pixels.astype(np.float32), CHANNELS, grid, nodata=float("nan"))
-    if chip.known:
-        _write_raster(target / LABELS, chip.labels[None], ("labels",), grid)
-    Picture.fromarray(rgb(chip.pixels)).save(target / PICTURE)
+    pixels = _raster(chip.pixels.astype(np.float32), CHANNELS, grid, nodata=float("nan"))
+    picture = BytesIO()
+    Picture.fromarray(rgb(chip.pixels)).save(picture, "png")
     facts = {
         "name": chip.name,
         "place": chip.place,
@@ -88,8 +88,12 @@ def write_chip(folder: Path, chip: Chip, *, grid: Grid | None = None) -> Path:
         "shape": list(chip.labels.shape),
         "facts": dict(chip.facts),
     }
+    _put(target / PIXELS, pixels)
+    if chip.known:
+        _put(target / LABELS, _raster(chip.labels[None], ("labels",), grid))
+    _put(target / PICTURE, picture.getvalue())
     # Last: a chip counts from the moment its facts are there, so that a killed writer leaves none by half.
-    (target / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+    _put(target / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
     return target
 
 
@@ -98,7 +102,7 @@ def write_pair(folder: Path, pair: ChipPair, *, grid: Grid | None = None) -> Pat
     target = folder / pair.after.name
     before = write_chip(target, _named(pair.before, BEFORE), grid=grid)
     assert before.name == BEFORE
-    _write_raster(target / CHANGE, pair.change[None], ("change",), grid)
+    _put(target / CHANGE, _raster(pair.change[None], ("change",), grid))
     return write_chip(folder, pair.after, grid=grid)
 
 
@@ -106,23 +110,31 @@ def _named(chip: Chip, name: str) -> Chip:
     return Chip(name, chip.pixels, chip.labels, chip.known, chip.place, chip.acquired, chip.facts)
 
 
-def _write_raster(
-    path: Path,
-    bands: NDArray[Any],
-    names: tuple[str, ...],
-    grid: Grid | None,
-    *,
-    nodata: float | None = None,
-) -> None:
+def _put(path: Path, content: bytes) -> None:
+    """A file whole or not at all. Raises InputError where the disk is full or refuses it."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} cannot be written: {exc.strerror}; free some space or name another folder"
+        ) from exc
+
+
+def _raster(
+    bands: NDArray[Any], names: tuple[str, ...], grid: Grid | None, *, nodata: float | None = None
+) -> bytes:
+    """Made in memory: a file of its own GDAL cuts off on a full disk without a word."""
     count, height, width = bands.shape
     place = {"crs": grid.crs, "transform": Affine(*grid.geotransform)} if grid else {}
     options = {"compress": "deflate", "predictor": 3 if bands.dtype.kind == "f" else 2, "nodata": nodata}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), MemoryFile(ext=".tif") as memory:
         # Simulated chips lie nowhere.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(
-            path,
-            "w",
+        with memory.open(
             driver="GTiff",
             count=count,
             height=height,
@@ -134,6 +146,7 @@ def _write_raster(
             sink.write(bands)
             for number, name in enumerate(names, start=1):
                 sink.set_band_description(number, name)
+        return bytes(memory.read())
 
 
 def list_chips(folder: Path) -> list[ChipFile]:
