@@ -35,7 +35,7 @@ CLASSES = {
     "crops": (4, "crop ploughed"),
     "built": (5, "roof_metal roof_tile roof_dark concrete asphalt"),
     "bare": (6, "sand soil mud rock scree salt"),
-    "water": (1, "water_clear water_turbid water_green"),
+    "water": (1, "water_clear water_turbid water_green sea"),
 }
 """Class -> its number in the tiles' land cover, and the materials that stand for it."""
 
@@ -130,6 +130,9 @@ def simulated_tiles(recipe: Recipe, *, seed: int, count: int) -> Iterator[Tile]:
             of_material[MATERIALS.index(Material(member))] = number
     for index in range(count):
         ground, day = draw_ground(seed, index, recipe)
+        if "snow" in ground.facts["look_alike"].split(","):
+            # Nor do the real tiles that it is held against have any.
+            continue
         shot = take(ground, seed=seed, index=index, look=0, recipe=recipe, day=day, clear=True)
         pixels = shot.chip.pixels
         if np.isnan(pixels).any():

@@ -13,9 +13,9 @@ from registry.chips import BIT, Bits, Change, Component, Mask
 from simulator.chips.canvas import Canvas, Purpose
 from simulator.chips.compose import compose, compose_pair
 from simulator.chips.labels import paint_labels, paint_materials, window_of
-from simulator.chips.land import Place
+from simulator.chips.land import Place, paint_base
 from simulator.chips.layers import Ground, Layer, Material
-from simulator.chips.lookalikes import PAINTERS, draw_look_alikes
+from simulator.chips.lookalikes import PAINTERS, draw_look_alikes, paint_look_alikes
 from simulator.chips.recipe import (
     CLIMATES,
     FAMILIES,
@@ -221,7 +221,7 @@ def test_nothing_changes_in_no_time() -> None:
 def test_look_alikes_occur_and_change() -> None:
     names = {name for ground in many() for name in ground.facts["look_alike"].split(",") if name}
     assert len(names) >= 12
-    assert names <= set(PAINTERS)
+    assert names <= {*PAINTERS, "snow"}
     other = [
         int((compose_pair(4, i, replace(ANYWHERE, mine_share=0.0), years=(1.0, 4.0), days=(60, 240)).change
              == Change.OTHER).sum())
@@ -261,7 +261,30 @@ def test_the_sea_leaves_no_room_for_a_mine() -> None:
         }
         for mined in (False, True)
     }
-    assert kinds[False] - kinds[True] == {"coast"}
+    assert kinds[False] - kinds[True] == {"coast", "snow"}
+
+
+def test_snow_lies_where_winters_are_and_hides_no_woods() -> None:
+    snowy = 0
+    for index in range(400):
+        place = Place(5, index, "boreal", 1.0, 200)
+        if "snow" not in draw_look_alikes(place, mined=False):
+            continue
+        snowy += 1
+        bare, canvas = Canvas(64, sun=2.4), Canvas(64, sun=2.4)
+        for one in (bare, canvas):
+            paint_base(one, place)
+        paint_look_alikes(canvas, place, ("snow",))
+        woods = [
+            int(((paint_labels(Ground(64, tuple(one.layers), "boreal")) & BIT[Component.FOREST]) > 0).sum())
+            for one in (bare, canvas)
+        ]
+        assert woods[0] == woods[1]
+    assert 60 < snowy < 140
+    for climate in ("humid_tropics", "seasonal_tropics", "dry_savanna", "desert", "mediterranean"):
+        assert not any(
+            "snow" in draw_look_alikes(Place(5, index, climate, 1.0, 200), mined=False) for index in range(50)
+        )
 
 
 def test_impossible_requests_are_refused() -> None:

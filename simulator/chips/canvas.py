@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     TOWN = 7
     FOREST_CHANGE = 8
     LOOK_ALIKE = 9
+    SNOW = 10
     MINE = 20
     MINE_SHAPE = 21
     WASTE = 22

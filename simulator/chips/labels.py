@@ -21,7 +21,7 @@ for _group, _members in enumerate(
         "shrub savanna grass wetland crop",
         "ploughed soil cleared subsoil sand mud salt dirt_road slash",
         "rock scree",
-        "water_clear water_turbid water_green process_water gold_pond tailings_wet",
+        "water_clear water_turbid water_green sea process_water gold_pond tailings_wet",
         "roof_metal roof_tile roof_dark concrete asphalt greenhouse",
         "char ash",
         "snow",

@@ -47,6 +47,8 @@ class Material(StrEnum):
     """variant = suspended sediment, 0 little to 1 milky."""
     WATER_GREEN = "water_green"
     """variant = algae."""
+    SEA = "sea"
+    """variant = suspended sand and clay, 0 clear to 1 surf on a muddy shore."""
     ROOF_METAL = "roof_metal"
     ROOF_TILE = "roof_tile"
     ROOF_DARK = "roof_dark"

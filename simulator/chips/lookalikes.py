@@ -27,12 +27,13 @@ from simulator.chips.lookalikes_natural import (
     landslides,
     salt_and_flats,
     sandbars,
+    snow,
 )
 from simulator.chips.spots import Rng
 
 
 def draw_look_alikes(place: Place, *, mined: bool) -> tuple[str, ...]:
-    """None to three kinds, fewer beside a mine; those of the place's climate."""
+    """None to four kinds, fewer beside a mine; those of the place's climate."""
     rng = place.rng(Purpose.LOOK_ALIKE)
     draw, order = float(rng.uniform()), rng.permutation(len(PAINTERS))
     count = int(draw * 2.2) if mined else 1 + int(draw * 2.6)
@@ -41,13 +42,19 @@ def draw_look_alikes(place: Place, *, mined: bool) -> tuple[str, ...]:
         for name in (tuple(PAINTERS)[k] for k in order)
         if place.climate not in ABSENT.get(name, ()) and not (mined and name in ALONE)
     ]
-    return tuple(fitting[:count])
+    chosen = tuple(fitting[:count])
+    if mined or place.climate not in SNOWY or place.rng(Purpose.SNOW).uniform() >= SNOW_SHARE:
+        return chosen
+    return (*chosen, "snow")
 
 
 def paint_look_alikes(canvas: Canvas, place: Place, names: tuple[str, ...]) -> None:
     """Paint them in their order."""
     for name in names:
-        PAINTERS[name](canvas, place, place.rng(Purpose.LOOK_ALIKE, 1 + tuple(PAINTERS).index(name)))
+        if name == "snow":
+            snow(canvas, place, place.rng(Purpose.SNOW, 1))
+        else:
+            PAINTERS[name](canvas, place, place.rng(Purpose.LOOK_ALIKE, 1 + tuple(PAINTERS).index(name)))
 
 
 PAINTERS: Mapping[str, Callable[[Canvas, Place, Rng], None]] = {
@@ -70,6 +77,9 @@ PAINTERS: Mapping[str, Callable[[Canvas, Place, Rng], None]] = {
     "forest_road": forest_road,
     "coast": coast,
 }
+SNOWY = frozenset({"temperate", "boreal"})
+SNOW_SHARE = 0.25
+"""Of their places without a mine; drawn apart, so that all other places stay as they are."""
 ALONE = frozenset({"coast"})
 """Kinds that leave no room for a mine."""
 ABSENT: Mapping[str, tuple[str, ...]] = {

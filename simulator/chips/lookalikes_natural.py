@@ -1,4 +1,4 @@
-"""What nature does that is taken for mining: bars, slides, burns, rock, dunes, pans."""
+"""What nature does that is taken for mining: bars, slides, burns, rock, dunes, pans, coasts, snow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from simulator.chips.canvas import Canvas
+from simulator.chips.canvas import FOREST, Canvas
+from simulator.chips.labels import window_of
 from simulator.chips.land import Place, forest_label
 from simulator.chips.layers import Material
 from simulator.chips.shapes import (
@@ -105,12 +106,26 @@ def coast(canvas: Canvas, place: Place, rng: Rng) -> None:
     canvas.paint(Material.MUD, cover(inland), variant=0.3 * tone)
     waterline = inland + np.float32(tide * (1.0 - place.wetness()))
     sea = cover(waterline)
-    canvas.paint(Material.WATER_CLEAR, sea, variant=0.2)
+    canvas.paint(Material.SEA, sea, variant=0.3 * silt)
     offshore = np.maximum(-inland * (np.float32(1.0) + np.float32(0.5) * plume), 0.0)
     muddy = sea * np.exp(-offshore / np.float32(reach))
-    canvas.paint(Material.WATER_TURBID, muddy.astype(np.float32), variant=silt)
+    canvas.paint(Material.SEA, muddy.astype(np.float32), variant=0.25 + 0.7 * silt)
     foam = cover(np.abs(waterline + np.float32(2.0)) - np.float32(0.9)) * np.float32(surf)
     canvas.paint(Material.SALT, foam)
+
+
+def snow(canvas: Canvas, _place: Place, rng: Rng) -> None:
+    """Snow on open ground, whole or in drifts; of woods the crowns look out of it."""
+    deep, tone = float(rng.uniform(-0.6, 2.5)), float(rng.uniform())
+    drifts, crowns = noise(rng, canvas.size, 32), float(rng.uniform(0.6, 0.95))
+    wooded = np.zeros((canvas.size, canvas.size), np.float32)
+    for layer in canvas.layers:
+        window = wooded[window_of(layer)]
+        window += layer.cover * (np.float32(bool(layer.labels & FOREST)) - window)
+    lying = np.clip(np.float32(0.5 + deep) + np.float32(0.8) * drifts, 0.0, 1.0)
+    canvas.paint(
+        Material.SNOW, lying * (np.float32(1.0) - np.float32(crowns) * wooded), keep=FOREST, variant=tone
+    )
 
 
 def landslides(canvas: Canvas, place: Place, rng: Rng) -> None:

@@ -135,6 +135,7 @@ KINDS: Mapping[Material, Kind] = {
     Material.WATER_CLEAR: Kind(Radar(-18.5, -25.5, smooth=True), "water"),
     Material.WATER_TURBID: Kind(Radar(-18.2, -25.2, smooth=True), "water"),
     Material.WATER_GREEN: Kind(Radar(-18.6, -25.6, smooth=True), "water"),
+    Material.SEA: Kind(Radar(-17.0, -24.5, smooth=True), "water"),
     Material.ROOF_METAL: Kind(Radar(-4.2, -11.2), "plain", METAL, 0.85),
     Material.ROOF_TILE: Kind(Radar(-4.8, -11.8), "built", TILE, 0.72),
     Material.ROOF_DARK: Kind(Radar(-5.0, -11.8), "built", DARK_ROOF, 0.95),
@@ -195,7 +196,7 @@ def _reflectance(material: Material, variant: float, season: Season) -> Float32:
     if material in PLANTS:
         return _grown(material, variant, season)
     if material in _WATERS:
-        return reflectance(_WATERS[material](variant, season.spectra))
+        return reflectance(_WATERS[material](variant, season))
     if material is Material.TAILINGS_WET:
         dry = along(ORE, season.spectra, variant)
         return _wetted(dry * np.float32(0.9), 1.0)
@@ -258,22 +259,31 @@ def _greened(bright: Float32, ages: float, season: Season) -> Float32:
     return np.asarray((1.0 - share) * bright * dull + share * plants, np.float32)
 
 
-def _clear(variant: float, spectra: str) -> Water:
-    return Water(1.0 + 4.0 * variant, 0.25 + 0.9 * variant + (0.5 if spectra == "set_b" else 0.0), 2.0)
+def _clear(variant: float, season: Season) -> Water:
+    dissolved = 0.25 + 0.9 * variant + (0.5 if season.spectra == "set_b" else 0.0)
+    return Water(1.0 + 4.0 * variant, dissolved, 2.0)
 
 
-def _turbid(variant: float, spectra: str) -> Water:
-    colour = 0.036 if spectra == "set_a" else 0.055
+def _turbid(variant: float, season: Season) -> Water:
+    colour = 0.036 if season.spectra == "set_a" else 0.055
     return Water(12.0 * 45.0**variant, 0.9, 5.0, colour)
 
 
-def _green(variant: float, spectra: str) -> Water:
-    return Water(5.0 if spectra == "set_a" else 9.0, 0.9, 8.0 * 18.0**variant, glint=0.006)
+def _sea(variant: float, season: Season) -> Water:
+    """Little dissolved matter (.02 to .3 per m; Babin et al. 2003), so that blue light comes back; sand and
+    clay as pale or brown as the land's soil.
+    """
+    colour = 0.006 + 0.026 * (1.0 - season.soil) + (0.008 if season.spectra == "set_b" else 0.0)
+    return Water(0.4 * 700.0**variant, 0.03 + 0.2 * season.moisture, 1.0 + 1.5 * variant, colour, glint=0.003)
 
 
-def _process(variant: float, spectra: str) -> Water:
+def _green(variant: float, season: Season) -> Water:
+    return Water(5.0 if season.spectra == "set_a" else 9.0, 0.9, 8.0 * 18.0**variant, glint=0.006)
+
+
+def _process(variant: float, season: Season) -> Water:
     """Turquoise rock flour, ochre iron, black coal fines: between the nearest two."""
-    shift = 1.0 if spectra == "set_a" else 1.4
+    shift = 1.0 if season.spectra == "set_a" else 1.4
     kinds = (
         Water(45.0 * shift, 0.06, 1.0, 0.004, 0.006),
         Water(220.0 / shift, 0.6, 2.0, 0.085, 0.013),
@@ -292,9 +302,9 @@ def _process(variant: float, spectra: str) -> Water:
     )
 
 
-def _gold(variant: float, spectra: str) -> Water:
+def _gold(variant: float, season: Season) -> Water:
     """Settled and greening to freshly stirred: suspended sediment over three orders of magnitude."""
-    colour = 0.030 if spectra == "set_a" else 0.046
+    colour = 0.030 if season.spectra == "set_a" else 0.046
     algae = 45.0 * max(0.0, 0.5 - variant) * 2.0
     return Water(7.0 * 220.0 ** (variant**1.1), 1.2 - 0.7 * variant, 2.0 + algae, colour)
 
@@ -303,6 +313,7 @@ _WATERS = {
     Material.WATER_CLEAR: _clear,
     Material.WATER_TURBID: _turbid,
     Material.WATER_GREEN: _green,
+    Material.SEA: _sea,
     Material.PROCESS_WATER: _process,
     Material.GOLD_POND: _gold,
 }
