@@ -174,6 +174,16 @@ def test_a_card_is_retrained_in_its_own_form_by_the_schedule_of_its_plan(
     build(cut.plan.network_of("small-rgbnir-own")).load_state_dict(cut.starts["small-rgbnir-own"])
 
 
+def test_labelled_chips_are_seen_whole_whatever_the_plan_leaves_to_other_parts(tmp_path: Path) -> None:
+    plan = small_plan()
+    base = plan.runs["base"].model_copy(update={"chips": 9, "skip": 5})
+    plan = small_plan(runs={**plan.runs, "base": base})
+    entries = fill(Discs(4, limit=4), tmp_path, Task.SEGMENT, 4).entries
+    cut = retraining(plan, entries, Task.SEGMENT, 64, {})
+    assert "base" in cut.plan.runs
+    assert {(run.chips, run.skip) for run in cut.plan.runs.values()} == {(None, 0)}
+
+
 def test_a_run_has_one_start() -> None:
     plan = small_plan()
     runs = {name: run.model_dump(mode="json") for name, run in plan.runs.items()}

@@ -39,7 +39,7 @@ def retraining(
     A run starts from the card of its name where there is one, else from nothing. Heads of which no label
     was looked for are left out: they would forget. Raises InputError where nothing is left to train.
     """
-    plan = _with_crops(_with_heads(plan, entries) if task is Task.SEGMENT else plan, size)
+    plan = _with_all_chips(_with_crops(_with_heads(plan, entries) if task is Task.SEGMENT else plan, size))
     seen = _bands_seen(entries)
     runs = [
         name
@@ -91,6 +91,12 @@ def _with_crops(plan: TrainingPlan, size: int) -> TrainingPlan:
         name: one.model_copy(update={"crop": min(one.crop, largest)}) for name, one in plan.schedules.items()
     }
     return plan.model_copy(update={"schedules": schedules})
+
+
+def _with_all_chips(plan: TrainingPlan) -> TrainingPlan:
+    """Every run sees every labelled chip: there are few, and none is still being made."""
+    runs = {name: run.model_copy(update={"chips": None, "skip": 0}) for name, run in plan.runs.items()}
+    return plan.model_copy(update={"runs": runs})
 
 
 def _bands_seen(entries: tuple[Entry, ...]) -> set[str]:
