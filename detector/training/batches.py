@@ -190,7 +190,7 @@ class Crops:
             pixels=pixels,
             targets=targets,
             hidden={name: torch.from_numpy(table[numbers]) for name, table in self._hidden.items()},
-            medians=torch.from_numpy(self._medians[numbers]).to(pixels.device, non_blocking=True),
+            medians=carried(torch.from_numpy(self._medians[numbers]), pixels),
         )
 
 

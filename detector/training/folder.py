@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -88,11 +89,12 @@ def write_chip(folder: Path, chip: Chip, *, grid: Grid | None = None) -> Path:
         "shape": list(chip.labels.shape),
         "facts": dict(chip.facts),
     }
+    _withdraw(target)
     _put(target / PIXELS, pixels)
     if chip.known:
         _put(target / LABELS, _raster(chip.labels[None], ("labels",), grid))
     _put(target / PICTURE, picture.getvalue())
-    # Last: a chip counts from the moment its facts are there, so that a killed writer leaves none by half.
+    # Last: from now on the chip counts.
     _put(target / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
     return target
 
@@ -100,6 +102,7 @@ def write_chip(folder: Path, chip: Chip, *, grid: Grid | None = None) -> Path:
 def write_pair(folder: Path, pair: ChipPair, *, grid: Grid | None = None) -> Path:
     """Write the later date as ``folder/NAME`` and the earlier one in it."""
     target = folder / pair.after.name
+    _withdraw(target)
     before = write_chip(target, _named(pair.before, BEFORE), grid=grid)
     assert before.name == BEFORE
     _put(target / CHANGE, _raster(pair.change[None], ("change",), grid))
@@ -110,15 +113,29 @@ def _named(chip: Chip, name: str) -> Chip:
     return Chip(name, chip.pixels, chip.labels, chip.known, chip.place, chip.acquired, chip.facts)
 
 
+def _withdraw(target: Path) -> None:
+    """A chip counts by its facts: without them a killed writer leaves none by half, nor half of another."""
+    with _told(target):
+        target.mkdir(parents=True, exist_ok=True)
+        (target / FACTS).unlink(missing_ok=True)
+
+
 def _put(path: Path, content: bytes) -> None:
     """A file whole or not at all. Raises InputError where the disk is full or refuses it."""
     part = path.with_name(f"{path.name}.part")
+    with _told(path):
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
+        yield
     except OSError as exc:
-        part.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written: {exc.strerror}; free some space or name another folder"
         ) from exc

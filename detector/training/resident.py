@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detector.training.batches import PLACES, Batch, Crops, places, turned
+from detector.training.batches import PLACES, Batch, Crops, carried, places, turned
 from detector.training.plan import CHANGE_HEAD, Schedule, Task
 from registry.chips import CHANNELS
 from registry.log import get_logger
@@ -117,7 +117,7 @@ class Resident:
         return self.crops.batch(dated, targets, picks.numbers)
 
     def _moved(self, numbers: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(numbers).to(self.pixels.device, non_blocking=True)
+        return carried(torch.from_numpy(numbers), self.pixels)
 
     def _channels(self) -> Tensor:
         """Those of the dates that are asked for: the last one's where components are."""

@@ -35,26 +35,27 @@ from simulator.chips.spots import Rng
 def draw_look_alikes(place: Place, *, mined: bool) -> tuple[str, ...]:
     """None to four kinds, fewer beside a mine; those of the place's climate."""
     rng = place.rng(Purpose.LOOK_ALIKE)
-    draw, order = float(rng.uniform()), rng.permutation(len(PAINTERS))
+    draw, order = float(rng.uniform()), rng.permutation(len(PAINTERS) - len(APART))
     count = int(draw * 2.2) if mined else 1 + int(draw * 2.6)
-    fitting = [
+    together = [name for name in PAINTERS if name not in APART]
+    fitting = [name for name in (together[k] for k in order) if _fits(name, place, mined=mined)]
+    besides = [
         name
-        for name in (tuple(PAINTERS)[k] for k in order)
-        if place.climate not in ABSENT.get(name, ()) and not (mined and name in ALONE)
+        for name, (purpose, share) in APART.items()
+        if _fits(name, place, mined=mined) and place.rng(purpose).uniform() < share
     ]
-    chosen = tuple(fitting[:count])
-    if mined or place.climate not in SNOWY or place.rng(Purpose.SNOW).uniform() >= SNOW_SHARE:
-        return chosen
-    return (*chosen, "snow")
+    return (*fitting[:count], *besides)
+
+
+def _fits(name: str, place: Place, *, mined: bool) -> bool:
+    return place.climate not in ABSENT.get(name, ()) and not (mined and name in ALONE)
 
 
 def paint_look_alikes(canvas: Canvas, place: Place, names: tuple[str, ...]) -> None:
     """Paint them in their order."""
     for name in names:
-        if name == "snow":
-            snow(canvas, place, place.rng(Purpose.SNOW, 1))
-        else:
-            PAINTERS[name](canvas, place, place.rng(Purpose.LOOK_ALIKE, 1 + tuple(PAINTERS).index(name)))
+        own = (APART[name][0], 1) if name in APART else (Purpose.LOOK_ALIKE, 1 + tuple(PAINTERS).index(name))
+        PAINTERS[name](canvas, place, place.rng(*own))
 
 
 PAINTERS: Mapping[str, Callable[[Canvas, Place, Rng], None]] = {
@@ -76,11 +77,11 @@ PAINTERS: Mapping[str, Callable[[Canvas, Place, Rng], None]] = {
     "salt_pan": salt_and_flats,
     "forest_road": forest_road,
     "coast": coast,
+    "snow": snow,
 }
-SNOWY = frozenset({"temperate", "boreal"})
-SNOW_SHARE = 0.25
-"""Of their places without a mine; drawn apart, so that all other places stay as they are."""
-ALONE = frozenset({"coast"})
+APART: Mapping[str, tuple[Purpose, float]] = {"snow": (Purpose.SNOW, 0.25)}
+"""Kinds that come besides the others on a share of places, with dice of their own: no other draw shifts."""
+ALONE = frozenset({"coast", "snow"})
 """Kinds that leave no room for a mine."""
 ABSENT: Mapping[str, tuple[str, ...]] = {
     "dunes": ("humid_tropics", "seasonal_tropics", "temperate", "boreal", "mediterranean"),
@@ -89,5 +90,6 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     "forest_road": ("desert", "dry_savanna", "mediterranean"),
     "burn_scar": ("desert",),
     "bare_fields": ("desert",),
+    "snow": ("humid_tropics", "seasonal_tropics", "dry_savanna", "desert", "mediterranean"),
 }
 """Climates in which a kind is not found."""
