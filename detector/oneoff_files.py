@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,22 +68,40 @@ def whole_results(out: Path) -> Iterator[Path]:
     """A folder to write results to; when all are whole they move to ``out``, one after the other.
 
     What a killed run left there goes with the next one; a kill amid the moves leaves the rest there.
-    For one run per folder at a time. Raises InputError where they cannot be written.
+    Raises InputError where they cannot be written, or another run is at it.
     """
     unfinished = out / UNFINISHED
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        _read_back(unfinished.glob("*.tif"))
-        for file in sorted(unfinished.iterdir()):
-            file.replace(out / file.name)
+        out.mkdir(parents=True, exist_ok=True)
+        with _alone(out):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                unfinished.mkdir()
+                yield unfinished
+                _read_back(unfinished.glob("*.tif"))
+                for file in sorted(unfinished.iterdir()):
+                    file.replace(out / file.name)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     except (OSError, RasterioError, CPLE_BaseError) as exc:
         raise InputError(
             f"results cannot be written to {out}: {exc}; free some space or name another --out"
         ) from exc
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One run writes to a folder at a time; the lock goes with its process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InputError(f"another run is writing to {folder}; wait for it or name another --out") from None
+    try:
+        yield
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        os.close(handle)
 
 
 def _read_back(rasters: Iterable[Path]) -> None:

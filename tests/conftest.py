@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.services.fixtures", "tests.small_disk")
+pytest_plugins = ("tests.config_files", "tests.services.fixtures", "tests.small_disk")
 
 # No test is timed: on a machine that is busy with others' work an example may take any time.
 settings.register_profile("untimed", deadline=None)

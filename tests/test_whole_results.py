@@ -78,6 +78,14 @@ def _write(out: Path, text: str, *names: str) -> None:
             (folder / name).write_text(text)
 
 
+def test_a_second_run_into_the_same_folder_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+    with whole_results(tmp_path / "map") as folder:
+        (folder / "a.txt").write_text("first")
+        with pytest.raises(InputError, match=r"another run is writing to .*map; wait .* another --out$"):
+            _write(tmp_path / "map", "second", "a.txt", "b.txt")
+    assert [(one.name, one.read_text()) for one in (tmp_path / "map").iterdir()] == [("a.txt", "first")]
+
+
 def test_a_killed_segment_leaves_nothing_that_looks_like_a_result(tmp_path: Path) -> None:
     bands, _ = image((1100, 1100), seed=31)
     path = put(tmp_path / "a.tif", bands, described=True)
