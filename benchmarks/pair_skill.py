@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from benchmarks.ranking import average_precision, roc_auc
 from benchmarks.real_skill import Row, table
 from detector.models import load_cards, shipped_cards
-from detector.oneoff import pair_scores
 from detector.oneoff_models import Models
+from detector.pair_scores import pair_scores
 from detector.pairs import bare_soil_index, ndvi, red_nir_bareness
 from groundwatch.simulated import TEST_SEEDS, simulated
 from registry.chips import Change, ChipPair, Codes, by_name
@@ -130,7 +130,8 @@ def main() -> None:
     settings = DetectionSettings()
     weighted = given.model or [name for name, card in cards.items() if len(card.feeds) != 1]
     spectral = FileSettings(compare=())
-    contestants = {"spectral": Models(cards=cards, settings=settings, files=spectral, device="cpu")}
+    contestants = {"compare": Models(cards=cards, settings=settings, device="cpu")}
+    contestants["spectral"] = Models(cards=cards, settings=settings, files=spectral, device="cpu")
     contestants |= {n: Models(cards=cards, settings=settings, named=n, device="cpu") for n in weighted}
     source, samples = simulated(given.recipe, given.seed + TEST_SEEDS), Samples()
     contest((source.pair(number) for number in range(given.places)), contestants, samples)

@@ -32,8 +32,8 @@ from benchmarks.real_data import (
 from detector.cards import Card, ChangeCard, SegmentCard
 from detector.engine import Device
 from detector.models import load_cards, scores, shipped_cards
-from detector.oneoff import PairScores, pair_scores
 from detector.oneoff_models import Models, mean_seen, sigmoid
+from detector.pair_scores import PairScores, pair_scores
 from detector.predict import target_logits
 from detector.spectral import SpectralCard
 from registry.detection import DetectionSettings

@@ -7,14 +7,13 @@ between images that somebody already has.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from detector.cards import CHANGE_LABELS, ChangeCard, condition_of
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.oneoff_files import (
     Layer,
@@ -24,11 +23,12 @@ from detector.oneoff_files import (
     write_picture,
     write_polygons,
 )
-from detector.oneoff_models import Models, check_pixel_size, sigmoid
-from detector.pairs import INDEX_BANDS, clearly_fallen, forest_loss, smoothed, transformation
+from detector.oneoff_models import Models, check_pixel_size
+from detector.pair_scores import PairScores, pair_scores
+from detector.pairs import smoothed
 from registry.detection import DetectionSettings
 from registry.errors import InputError
-from registry.models import S2_BANDS, IncidentKind, Target
+from registry.models import IncidentKind
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -38,18 +38,6 @@ SCORE_NAMES = ("forest_loss", "transformation")
 
 CLASS_CODES = {IncidentKind.FOREST_LOSS: 1, IncidentKind.EXCAVATION: 2}
 """Pixel values of the change mask."""
-
-THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.10, IncidentKind.EXCAVATION: 0.05}
-"""Scores from which a pixel of a pair is called changed (docs/models.md says how they were found)."""
-
-CHANGE_THRESHOLDS = {IncidentKind.FOREST_LOSS: 0.3, IncidentKind.EXCAVATION: 0.5}
-"""The same where a model of two dates answers."""
-
-SINGLE_DATES = "single dates"
-"""Stands for the models of one image that score both dates."""
-
-CHANGE_VOTES = {IncidentKind.FOREST_LOSS: "forest_loss", IncidentKind.EXCAVATION: "new_mine"}
-"""Label of a change card's head that each score is the probability of."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,7 @@ class PairResult:
     seen_share: float
     """Share of the pixels seen at both dates."""
     model: str
-    """Card of two dates that was used, or SINGLE_DATES."""
+    """Cards that were used, or SINGLE_DATES."""
 
 
 def compare(
@@ -149,72 +137,8 @@ def _compare_pair(
     )
 
 
-@dataclass(frozen=True)
-class PairScores:
-    """Scores of a pair and where they begin to say changed."""
-
-    scores: Mapping[IncidentKind, Float32]
-    """(h, w) per kind; NaN = not seen at both dates."""
-    thresholds: Mapping[IncidentKind, float]
-    model: str
-    """Card of two dates that gave them, or SINGLE_DATES."""
-
-    def flagged(self, kind: IncidentKind) -> Mask:
-        """(h, w) where a pixel and its neighbourhood both changed."""
-        score = self.scores[kind]
-        with np.errstate(invalid="ignore"):
-            hit: Mask = (score >= self.thresholds[kind]) & (smoothed(score) >= self.thresholds[kind])
-        return hit
-
-
-def pair_scores(before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models) -> PairScores:
-    """Scores of two dates by the best model their bands can feed; bands are NaN where a date is unseen."""
-    card = models.change(before.keys())
-    if card is not None:
-        return PairScores(_change_scores(card, before, after, models=models), CHANGE_THRESHOLDS, card.id)
-    was = models.probabilities((Target.FOREST, Target.TRANSFORMED), before)
-    now = models.probabilities((Target.TRANSFORMED,), after)[Target.TRANSFORMED]
-    scores = {
-        IncidentKind.FOREST_LOSS: forest_loss(before, after, was[Target.FOREST]),
-        IncidentKind.EXCAVATION: transformation(before, after, was[Target.TRANSFORMED], now),
-    }
-    return PairScores(scores, THRESHOLDS, SINGLE_DATES)
-
-
 def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
     return {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
-
-
-def _change_scores(
-    card: ChangeCard, before: Mapping[str, Float32], after: Mapping[str, Float32], *, models: Models
-) -> dict[IncidentKind, Float32]:
-    """(h, w) probabilities of a model that sees both dates; where it can be told, lost forest must also
-    have clearly fallen."""
-    from detector.engine import Device
-    from detector.predict import Question, Vote, predict_image, references
-
-    classes = {label: number for number, label in enumerate(CHANGE_LABELS, start=1)}
-    question = Question(
-        votes={kind.value: Vote("change", (classes[label],)) for kind, label in CHANGE_VOTES.items()},
-        condition=condition_of(card, before, None),
-        references=references(card, (before, after)),
-    )
-    found = predict_image(card, (before, after), question, device=Device(models.device)).logits
-    chances = {kind: sigmoid(found[kind.value]) for kind in CHANGE_VOTES}
-    if before.keys() >= INDEX_BANDS:
-        forest = _forest(before, models=replace(models, named=None))
-        chances[IncidentKind.FOREST_LOSS] *= clearly_fallen(before, after, forest)
-    return chances
-
-
-def _forest(bands: Mapping[str, Float32], *, models: Models) -> Float32:
-    """(h, w) probability; where radar does not reach, from the optical bands."""
-    found = models.probabilities((Target.FOREST,), bands)[Target.FOREST]
-    optical = {name: band for name, band in bands.items() if name in S2_BANDS}
-    if len(optical) == len(bands) or np.isfinite(found).all():
-        return found
-    without_radar = models.probabilities((Target.FOREST,), optical)[Target.FOREST]
-    return np.where(np.isnan(found), without_radar, found).astype(np.float32)
 
 
 def _change_mask(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from scipy.special import expit, logit
 
 Float32 = NDArray[np.float32]
 Bands = Mapping[str, Float32]
@@ -36,6 +37,8 @@ CLEAR_FALL = 0.15
 """Fall beyond the common one that leaves no doubt."""
 SAMPLE_PX = 1_000_000
 """Pixels at most that the quartiles are taken from."""
+LEAST_CHANCE = 1e-4
+"""Nobody is surer than this, that something is or is not: so that no answer is a veto."""
 
 
 def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
@@ -94,6 +97,17 @@ def transformation(
     bareness = bare_soil_index if "B11" in before else red_nir_bareness
     rise = _positive(bareness(after) - bareness(before))
     return (1.0 - transformed_before) * transformed_after * rise
+
+
+def pooled(one: Float32, other: Float32) -> Float32:
+    """(h, w) what two probabilities say together; where only one knows (not NaN), what that one says.
+
+    The logarithmic opinion pool of equal weights: the mean of their logits (Genest & Zidek 1986). Who is sure
+    counts for more than who is not.
+    """
+    sure = [logit(np.clip(chance, LEAST_CHANCE, 1.0 - LEAST_CHANCE)) for chance in (one, other)]
+    both = expit(np.mean(sure, axis=0))
+    return np.where(np.isnan(one), other, np.where(np.isnan(other), one, both)).astype(np.float32)
 
 
 def normalised_difference(high: Float32, low: Float32) -> Float32:

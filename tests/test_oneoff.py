@@ -146,7 +146,7 @@ def test_by_default_a_model_of_two_dates_answers(tmp_path: Path) -> None:
     done = _compare(before, after, tmp_path / "out", settings="{}")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
-    assert (row["model"], row["polygons"]) == ("change-rgbnir-swir", 0)
+    assert (row["model"], row["polygons"]) == ("change-rgbnir-swir + mining-rgbnir-swir", 0)
 
 
 @pytest.mark.parametrize(

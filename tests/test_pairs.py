@@ -13,6 +13,7 @@ from detector.pairs import (
     common_fall,
     fall_beyond,
     forest_loss,
+    pooled,
 )
 
 Float32 = NDArray[np.float32]
@@ -77,3 +78,11 @@ def test_clearly_fallen_is_a_share_and_unseen_stays_unseen() -> None:
     assert np.isnan(share[0, 0])
     assert (share[CLEARED] == 1.0).all()
     assert np.nanmedian(share) == 0.0
+
+
+def test_two_chances_are_pooled_by_their_logits_and_neither_is_a_veto() -> None:
+    one = np.array([0.5, 0.9, 0.2, 0.0, 1.0, np.nan, 0.3, np.nan], np.float32)
+    other = np.array([0.9, 0.9, 0.8, 0.9, 0.0, 0.3, np.nan, np.nan], np.float32)
+    expected = [0.75, 0.9, 0.5, 0.029119, 0.5, 0.3, 0.3, np.nan]
+    assert pooled(one, other) == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert pooled(other, one) == pytest.approx(expected, abs=1e-5, nan_ok=True)
