@@ -88,20 +88,17 @@ def described_bands(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling, onto: Image | None = None) -> Image:
-    """Read ``path``; with ``onto`` its pixels are resampled (bilinear, SCL nearest) onto that image's grid.
-
-    Raises InputError with one line where the file is not an image of these bands.
-    """
+def read_image(path: Path, bands: Sequence[str], *, scaling: Scaling) -> Image:
+    """Read ``path``. Raises InputError with one line where the file is not an image of these bands."""
     with opened(path) as source:
         check_source(source, path, bands)
-        if onto is None:
-            profile = {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
-            numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
-        else:
-            profile = dict(onto.profile)
-            numbers = {name: _read_onto(source, index + 1, name, profile) for index, name in enumerate(bands)}
-    return _to_image(path, numbers, scaling, profile)
+        numbers = {name: _read(source, index + 1) for index, name in enumerate(bands)}
+        return _to_image(path, numbers, scaling, grid_of(source))
+
+
+def grid_of(source: Any) -> dict[str, Any]:
+    """crs, transform, width and height of an open file."""
+    return {key: source.profile[key] for key in ("crs", "transform", "width", "height")}
 
 
 @contextmanager
@@ -146,18 +143,18 @@ def _read(source: Any, index: int) -> NDArray[Any]:
     return _as_numbers(data)
 
 
-def _read_onto(source: Any, index: int, name: str, profile: Mapping[str, Any]) -> NDArray[Any]:
-    """The band on another image's grid; integer files without a nodata value say it with 0."""
+def read_onto(source: Any, index: int, name: str, grid: Mapping[str, Any]) -> NDArray[Any]:
+    """The band on another grid, bilinear (SCL nearest); integers without a nodata value say it with 0."""
     nodata = source.nodata
     if nodata is None and np.dtype(source.dtypes[index - 1]).kind in "ui":
         nodata = 0
-    onto = np.full((profile["height"], profile["width"]), np.nan, dtype=np.float32)
+    onto = np.full((grid["height"], grid["width"]), np.nan, dtype=np.float32)
     reproject(
         rasterio.band(source, index),
         onto,
         src_nodata=nodata,
-        dst_transform=profile["transform"],
-        dst_crs=profile["crs"],
+        dst_transform=grid["transform"],
+        dst_crs=grid["crs"],
         dst_nodata=float("nan"),
         resampling=Resampling.nearest if name == MASK_BAND else Resampling.bilinear,
         tolerance=0.0,

@@ -12,20 +12,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
-from detector.images import Image, Scaling, read_image, seen_pixels
+from detector.image_windows import ImageFile
+from detector.images import Image, Scaling
 from detector.oneoff_files import (
-    Layer,
+    BLOCK_PX,
+    LayerFile,
+    in_patches,
     whole_results,
     write_classes,
-    write_layers,
     write_picture,
     write_polygons,
 )
 from detector.oneoff_models import Models, check_pixel_size
-from detector.pair_scores import PairScores, pair_scores
-from detector.pairs import smoothed
+from detector.pair_scores import Evidence, Judges, PairScores, judges_of
+from detector.pairs import CONTEXT_PX, common_fall, sample_step, smoothed
+from detector.windows import Window, windows
 from registry.detection import DetectionSettings
 from registry.errors import InputError
 from registry.models import IncidentKind
@@ -37,7 +39,11 @@ SCORE_NAMES = ("forest_loss", "transformation")
 """Band descriptions of scores.tif, in order."""
 
 CLASS_CODES = {IncidentKind.FOREST_LOSS: 1, IncidentKind.EXCAVATION: 2}
-"""Pixel values of the change mask."""
+"""Pixel values of the change mask, in the order in which they are laid over each other."""
+UNSEEN = 255
+
+READERS = 1
+"""Threads that read ahead."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,19 @@ def compare(
     models: Models,
     advance: Callable[[int], object] = lambda _n: None,
 ) -> tuple[PairResult, ...]:
-    """Compare two files, or the equally named files of two folders. Raises InputError."""
+    """Compare two files, or the equally named files of two folders, window by window.
+
+    ``advance`` is told how many pixels more are judged. Raises InputError.
+    """
     results = []
     for name, one, other in pairs_of(before, after):
-        results.append(
-            _compare_pair(name, one, other, bands=bands, out=out / name, scaling=scaling, models=models)
-        )
-        advance(1)
+        first = ImageFile.look(one, bands, scaling=scaling)
+        second = ImageFile.look(other, bands, scaling=scaling, onto=first.profile)
+        try:
+            results.append(_compare_pair(name, first, second, out=out / name, models=models, advance=advance))
+        finally:
+            first.close()
+            second.close()
     return tuple(results)
 
 
@@ -99,70 +111,132 @@ def unpaired(before: Path, after: Path) -> tuple[str, ...]:
 
 
 def _compare_pair(
-    name: str, before: Path, after: Path, *, bands: Sequence[str], out: Path, scaling: Scaling, models: Models
+    name: str,
+    first: ImageFile,
+    second: ImageFile,
+    *,
+    out: Path,
+    models: Models,
+    advance: Callable[[int], object],
 ) -> PairResult:
-    first = read_image(before, bands, scaling=scaling)
-    second = read_image(after, bands, scaling=scaling, onto=first)
-    card = models.change(first.bands)
-    may_lack: Collection[str] = ()
-    if card is not None:
-        check_pixel_size(card, first)
-        may_lack = card.may_lack
-    seen = seen_pixels(first, without=may_lack) & seen_pixels(second, without=may_lack)
-    if not seen.any():
-        raise InputError(
-            f"{before} and {after} share no pixel seen at both dates; check extent, CRS and clouds"
-        )
-    scored = pair_scores(_clear(first, seen), _clear(second, seen), models=models)
-    scores = scored.scores
-    mask = _change_mask(scored, seen=seen, settings=models.settings, image=first)
-    layers = [
-        Layer(name, smoothed(scores[kind])) for name, kind in zip(SCORE_NAMES, CLASS_CODES, strict=True)
-    ]
-    labels, codes = _labels(CLASS_CODES), np.where(seen, mask, 255).astype(np.uint8)
-    captions = (f"before: {before.name}", f"after: {after.name}")
+    judges = judges_of(first.overview.bands, second.overview.bands, models=models)
+    for card in judges.cards:
+        check_pixel_size(card, first.whole)
+    found = _gathered(judges, first, second, advance)
+    labels = {code: str(kind.value) for kind, code in CLASS_CODES.items()}
+    captions = (f"before: {first.path.name}", f"after: {second.path.name}")
     with whole_results(out) as folder:
-        write_layers(folder / "scores.tif", first, layers)
-        write_classes(folder / "change.tif", first, codes, labels=labels)
-        hectares = write_polygons(folder / "changes.geojson", first, mask, labels=labels)
-        write_picture(folder / "before_after.png", (first, second), mask, captions=captions, labels=labels)
+        codes = _scored(judges, found, folder / "scores.tif", first.whole, settings=models.settings)
+        write_classes(folder / "change.tif", first.whole, codes, labels=labels)
+        changed = np.where(codes == UNSEEN, 0, codes).astype(np.uint8)
+        hectares = write_polygons(folder / "changes.geojson", first.whole, changed, labels=labels)
+        shown = (first.picture, second.picture)
+        thin = _thinned(changed, first.every)
+        write_picture(folder / "before_after.png", shown, thin, captions=captions, labels=labels)
     return PairResult(
         name=name,
         folder=out,
         forest_loss_ha=sum(ha for kind, ha in hectares if kind == IncidentKind.FOREST_LOSS),
         transformation_ha=sum(ha for kind, ha in hectares if kind == IncidentKind.EXCAVATION),
         polygons=len(hectares),
-        seen_share=float(seen.mean()),
-        model=scored.model,
+        seen_share=float((codes != UNSEEN).mean()),
+        model=judges.name,
     )
 
 
-def _clear(image: Image, seen: Mask) -> dict[str, Float32]:
-    return {name: np.where(seen, band, np.nan).astype(np.float32) for name, band in image.bands.items()}
+class _Gathered:
+    """What all windows of a pair said, and a sample of it that tells what its forest fell as a whole."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.loss, self.mine = (np.full(shape, np.nan, np.float32) for _ in range(2))
+        self.falls: tuple[Float32, ...] = ()
+        self._step = sample_step(shape)
+        self._samples: list[tuple[Float32, ...]] = []
+
+    def add(self, window: Window, evidence: Evidence) -> None:
+        """One window's core."""
+        rows, columns = window.place
+        self.loss[rows, columns] = evidence.loss[window.kept]
+        self.mine[rows, columns] = evidence.mine[window.kept]
+        if not self.falls:
+            self.falls = tuple(np.full(self.loss.shape, np.nan, np.float32) for _ in evidence.falls)
+        for whole, fall in zip(self.falls, evidence.falls, strict=True):
+            whole[rows, columns] = fall[window.kept]
+        thin = (
+            slice(-rows.start % self._step, None, self._step),
+            slice(-columns.start % self._step, None, self._step),
+        )
+        self._samples.append(
+            tuple(one[window.kept][thin].ravel() for one in (evidence.forest, *evidence.falls))
+        )
+
+    def common(self) -> list[np.float32]:
+        """What the forest of the whole image fell, per index."""
+        forest, *falls = (np.concatenate(parts) for parts in zip(*self._samples, strict=True))
+        return [common_fall(fall, forest) for fall in falls]
 
 
-def _change_mask(
-    scored: PairScores, *, seen: Mask, settings: DetectionSettings, image: Image
+def _gathered(
+    judges: Judges, first: ImageFile, second: ImageFile, advance: Callable[[int], object]
+) -> _Gathered:
+    """Raises InputError where no pixel is seen at both dates."""
+    from detector.predict import read_ahead
+
+    found, any_seen = _Gathered(first.shape), False
+    cut = windows(first.shape)
+    for window, dates in read_ahead(lambda window: [*first(window), *second(window)], cut, READERS):
+        before, after = ({name: numbers.data for name, numbers in bands.items()} for bands in dates)
+        seen = _seen(before, judges.may_lack) & _seen(after, judges.may_lack)
+        if seen.any():
+            any_seen = True
+            found.add(window, judges.evidence(_only(before, seen), _only(after, seen)))
+        advance(window.core_height * window.core_width)
+    if not any_seen:
+        raise InputError(
+            f"{first.path} and {second.path} share no pixel seen at both dates; check extent, CRS and clouds"
+        )
+    return found
+
+
+def _seen(bands: Mapping[str, Float32], may_lack: Collection[str]) -> Mask:
+    seen: Mask = np.logical_and.reduce([np.isfinite(bands[name]) for name in bands if name not in may_lack])
+    return seen
+
+
+def _only(bands: Mapping[str, Float32], seen: Mask) -> dict[str, Float32]:
+    return {name: np.where(seen, band, np.float32(np.nan)) for name, band in bands.items()}
+
+
+def _scored(
+    judges: Judges, found: _Gathered, path: Path, image: Image, *, settings: DetectionSettings
 ) -> NDArray[np.uint8]:
-    """(h, w) class codes of the flagged pixels; excavation wins over loss.
+    """Write the scores; (h, w) class codes of the flagged pixels, excavation before loss, 255 = unseen.
 
-    Components below the minimum mapping unit are dropped.
+    Patches below the minimum mapping unit are dropped.
     """
-    mask = np.zeros(image.shape, dtype=np.uint8)
+    codes, common = np.zeros(image.shape, np.uint8), found.common()
+    hits = {kind: np.zeros(image.shape, np.uint8) for kind in CLASS_CODES}
+    with LayerFile(path, image, SCORE_NAMES) as layers:
+        for top in range(0, image.shape[0], BLOCK_PX):
+            bottom = min(top + BLOCK_PX, image.shape[0])
+            first, last = max(top - CONTEXT_PX // 2, 0), bottom + CONTEXT_PX // 2
+            strip, kept = slice(first, last), slice(top - first, bottom - first)
+            loss = judges.loss_score(found.loss[strip], [fall[strip] for fall in found.falls], common)
+            scores = {IncidentKind.FOREST_LOSS: loss, IncidentKind.EXCAVATION: found.mine[strip]}
+            pair = PairScores(scores, judges.thresholds, judges.name)
+            for kind, hit in hits.items():
+                hit[top:bottom] = pair.flagged(kind)[kept]
+            smooth = [smoothed(scores[kind])[kept] for kind in CLASS_CODES]
+            layers.write(top, 0, dict(zip(SCORE_NAMES, smooth, strict=True)))
+            codes[top:bottom][np.isnan(smooth[0])] = UNSEEN
     fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
-    for kind in (IncidentKind.FOREST_LOSS, IncidentKind.EXCAVATION):
-        mask[_at_least(seen & scored.flagged(kind), fewest)] = CLASS_CODES[kind]
-    return mask
+    for kind, hit in hits.items():
+        codes[in_patches(hit, [1], pixels=fewest)] = CLASS_CODES[kind]
+    return codes
 
 
-def _at_least(hit: Mask, pixels: int) -> Mask:
-    """Connected components (4-connectivity) of at least so many pixels."""
-    components, _ = label(hit)
-    large = np.bincount(components.ravel()) >= pixels
-    large[0] = False
-    kept: Mask = large[components]
-    return kept
-
-
-def _labels(codes: Mapping[IncidentKind, int]) -> dict[int, str]:
-    return {code: str(kind.value) for kind, code in codes.items()}
+def _thinned(codes: NDArray[np.uint8], every: int) -> NDArray[np.uint8]:
+    """One pixel of so many along each axis, of the largest code: a small change stays in the picture."""
+    rows, columns = (range(0, size, every) for size in codes.shape)
+    thin: NDArray[np.uint8] = np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1)
+    return thin

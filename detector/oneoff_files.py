@@ -23,6 +23,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.features import shapes
 from rasterio.warp import transform_geom
+from rasterio.windows import Window as FileWindow
 from scipy.ndimage import binary_erosion, label
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
@@ -49,6 +50,9 @@ STRIP = 1024
 
 DEGREE_DIGITS = 7
 """Decimals of longitude and latitude in GeoJSON: a centimetre."""
+
+BLOCK_PX = 512
+"""Side of the blocks of a raster that is written piece by piece."""
 
 UNFINISHED = ".unfinished"
 """Folder within a result's folder that holds what is being written."""
@@ -112,6 +116,32 @@ def _read_back(rasters: Iterable[Path]) -> None:
                 source.read(window=window)
 
 
+class LayerFile:
+    """A described float raster that is written piece by piece; NaN = not seen."""
+
+    def __init__(self, path: Path, image: Image, names: Sequence[str]) -> None:
+        profile = {"driver": "GTiff", "dtype": "float32", "count": len(names), "nodata": float("nan")}
+        tiles = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "BIGTIFF": "IF_SAFER"}
+        self._names = names
+        self._sink = rasterio.open(
+            path, "w", **image.profile, **profile, **tiles, compress="deflate", predictor=3
+        )
+        for index, name in enumerate(names, start=1):
+            self._sink.set_band_description(index, name)
+
+    def __enter__(self) -> LayerFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sink.close()
+
+    def write(self, top: int, left: int, layers: Mapping[str, Float32]) -> None:
+        """The layers of one piece; fast where it is made of whole blocks."""
+        height, width = next(iter(layers.values())).shape
+        for index, name in enumerate(self._names, start=1):
+            self._sink.write(layers[name], index, window=FileWindow(left, top, width, height))
+
+
 def write_layers(path: Path, image: Image, layers: Sequence[Layer]) -> None:
     """Float bands on the image's grid, described by name, NaN as no data."""
     options = {"driver": "GTiff", "dtype": "float32", "count": len(layers), "nodata": float("nan")}
@@ -149,7 +179,7 @@ def write_polygons(
     wanted = np.isin(np.arange(256), list(labels))[classes]
     if least_ha > 0.0:
         # Specks go first: turning each into a polygon on the ellipsoid is what costs time.
-        wanted &= _in_patches(classes, list(labels), pixels=round(0.8 * least_ha / image.pixel_hectares()))
+        wanted &= in_patches(classes, list(labels), pixels=round(0.8 * least_ha / image.pixel_hectares()))
     to_world = _to_world(image.profile["crs"])
     for geometry, code in shapes(classes, mask=wanted, connectivity=4, transform=image.profile["transform"]):
         polygon = to_world(shape(geometry))
@@ -192,8 +222,8 @@ def _write_features(path: Path, found: Sequence[tuple[str, float, BaseGeometry]]
         sink.write("\n]}\n")
 
 
-def _in_patches(classes: UInt8, codes: Sequence[int], *, pixels: int) -> NDArray[np.bool_]:
-    """(h, w) where a class hangs together over so many pixels (4-connectivity)."""
+def in_patches(classes: UInt8, codes: Sequence[int], *, pixels: int) -> NDArray[np.bool_]:
+    """(h, w) where a class hangs together over at least so many pixels (4-connectivity)."""
     found = np.zeros(classes.shape, dtype=bool)
     patches = np.empty(classes.shape, dtype=np.int32)  # once for all codes: two of them count on a whole tile
     for code in codes:

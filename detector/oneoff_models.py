@@ -35,14 +35,9 @@ class Models:
     device: str = "auto"
     """auto, cpu or cuda."""
 
-    def probabilities(
-        self, targets: Sequence[Target], bands: Mapping[str, Float32], *, by: Card | None = None
-    ) -> dict[Target, Float32]:
-        """(h, w) probability per target ``by`` a card, or the best ones these bands can feed.
-
-        Raises InputError.
-        """
-        chosen = {target: by or self._card(target, bands.keys()) for target in targets}
+    def probabilities(self, targets: Sequence[Target], bands: Mapping[str, Float32]) -> dict[Target, Float32]:
+        """(h, w) probability per target from the best cards these bands can feed. Raises InputError."""
+        chosen = {target: self.card(target, bands.keys()) for target in targets}
         try:
             logits = joint_scores(chosen, bands, device=self.device)
         except Reject as exc:
@@ -85,7 +80,8 @@ class Models:
         except Reject:
             return None
 
-    def _card(self, target: Target, bands: Collection[str]) -> Card:
+    def card(self, target: Target, bands: Collection[str]) -> Card:
+        """The named card, else the first of the target's preferences that fits. Raises InputError."""
         order = (self.named,) if self.named is not None else getattr(self.settings.models, target.value)
         return self._fitting(order, bands, target)
 

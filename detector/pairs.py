@@ -6,7 +6,8 @@ Both ask two things of a pixel: that it was something to lose, and that it lost 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,49 +42,48 @@ LEAST_CHANCE = 1e-4
 """Nobody is surer than this, that something is or is not: so that no answer is a veto."""
 
 
-def forest_loss(before: Bands, after: Bands, forest_before: Float32) -> Float32:
-    """(h, w) forest loss: P(forest before) x fall of the vegetation indices. NaN = not seen.
+def vegetation_falls(before: Bands, after: Bands) -> tuple[Float32, ...]:
+    """(h, w) fall of each vegetation index: NDVI, and NBR with B12. NaN = not seen.
 
-    ``forest_before`` is a probability.
+    (NDMI lowered the AUC on real pairs from .79 to .75.)
     """
-    loss: Float32 = forest_before * fall_beyond(before, after, forest_before)
-    return loss
+    indices = (ndvi, nbr) if "B12" in before else (ndvi,)
+    return tuple(index(before) - index(after) for index in indices)
 
 
-def clearly_fallen(before: Bands, after: Bands, forest_before: Float32) -> Float32:
-    """(h, w) from 0 to 1: how much of a CLEAR_FALL each pixel fell. NaN = not seen.
+def fall_beyond(falls: Sequence[Float32], common: Sequence[np.float32]) -> Float32:
+    """(h, w) mean fall of the indices beyond their ``common_fall``.
 
-    What a model of two dates calls lost forest is multiplied by it.
+    Each is cut at 0 before averaging, so that an index that rises never hides one that falls.
     """
-    share: Float32 = np.minimum(fall_beyond(before, after, forest_before) / np.float32(CLEAR_FALL), 1.0)
-    return share.astype(np.float32)
-
-
-def fall_beyond(before: Bands, after: Bands, forest_before: Float32) -> Float32:
-    """(h, w) mean fall of the vegetation indices beyond the image's own ``common_fall``.
-
-    Indices: NDVI always, NBR with B12; each is cut at 0 before averaging, so that an index that rises never
-    hides one that falls. (NDMI lowered the AUC on real pairs from .79 to .75.)
-    """
-    falls = [index(before) - index(after) for index in _vegetation_indices(before)]
-    beyond = [_positive(fall - common_fall(fall, forest_before)) for fall in falls]
+    beyond = [_positive(fall - usual) for fall, usual in zip(falls, common, strict=True)]
     mean: Float32 = np.mean(beyond, axis=0, dtype=np.float32)
     return mean
+
+
+def clear_share(beyond: Float32) -> Float32:
+    """(h, w) from 0 to 1: how much of a CLEAR_FALL each pixel fell beyond the common fall."""
+    share: Float32 = np.minimum(beyond / np.float32(CLEAR_FALL), 1.0)
+    return share.astype(np.float32)
 
 
 def common_fall(fall: Float32, forest_before: Float32) -> np.float32:
     """How far an index fell all over the forest of an image: autumn, a low sun, haze, thin cloud.
 
     The upper fence of a box plot of the fall over forest (Tukey 1977), from 0 to LARGEST_COMMON;
-    USUAL_COMMON where there is hardly any forest.
+    USUAL_COMMON where there is hardly any forest. ``forest_before`` is a probability; both are samples of
+    the whole image, every ``sample_step``-th row and column of it.
     """
-    step = max(1, fall.size // SAMPLE_PX)
-    thin, chance = fall.reshape(-1)[::step], forest_before.reshape(-1)[::step]
-    standing = thin[np.isfinite(thin) & (chance > FOREST_FROM)]
+    standing = fall[np.isfinite(fall) & (forest_before > FOREST_FROM)]
     if standing.size < FEWEST_FOREST_PX:
         return np.float32(USUAL_COMMON)
     low, high = np.quantile(standing, (0.25, 0.75))
     return np.float32(np.clip(high + WHISKER * (high - low), 0.0, LARGEST_COMMON))
+
+
+def sample_step(shape: tuple[int, int]) -> int:
+    """Every which row and column of an image tells its quartiles."""
+    return math.ceil(math.sqrt(max(1.0, shape[0] * shape[1] / SAMPLE_PX)))
 
 
 def transformation(
@@ -105,8 +105,8 @@ def pooled(one: Float32, other: Float32) -> Float32:
     The logarithmic opinion pool of equal weights: the mean of their logits (Genest & Zidek 1986). Who is sure
     counts for more than who is not.
     """
-    sure = [logit(np.clip(chance, LEAST_CHANCE, 1.0 - LEAST_CHANCE)) for chance in (one, other)]
-    both = expit(np.mean(sure, axis=0))
+    chances = np.clip(np.stack([one, other], dtype=np.float64), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+    both = expit(logit(chances).mean(axis=0))
     return np.where(np.isnan(one), other, np.where(np.isnan(other), one, both)).astype(np.float32)
 
 
@@ -135,12 +135,6 @@ def bare_soil_index(bands: Bands) -> Float32:
 def red_nir_bareness(bands: Bands) -> Float32:
     """BSI without the short-wave infrared: (2 B04) against (B08 + B02)."""
     return normalised_difference(2.0 * bands["B04"], bands["B08"] + bands["B02"])
-
-
-def _vegetation_indices(bands: Bands) -> list[Callable[[Bands], Float32]]:
-    indices: list[Callable[[Bands], Float32]] = [ndvi]
-    indices += [nbr] if "B12" in bands else []
-    return indices
 
 
 def _positive(change: Float32) -> Float32:

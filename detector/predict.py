@@ -129,7 +129,7 @@ def predict(
     cut = windows(shape, core=core, halo=engine.halo, stride=engine.stride)
     kind = engine.device.type
     waiting: deque[_OnDevice] = deque()
-    for batch in _batches(_read_ahead(reader, cut, READERS[kind]), BATCH[kind]):
+    for batch in _batches(read_ahead(reader, cut, READERS[kind]), BATCH[kind]):
         behind = len(waiting)
         waiting.extend(_answers(card, engine, batch, question))
         for _ in range(behind):  # one batch behind: the device computes while the last one is stored
@@ -225,7 +225,7 @@ def _known(card: WeightedCard, found: Mapping[str, float]) -> Mapping[str, float
     return {name: value if np.isfinite(value) else means[name] for name, value in found.items()}
 
 
-def _read_ahead(
+def read_ahead(
     reader: Reader, cut: Iterator[Window], threads: int
 ) -> Iterator[tuple[Window, Sequence[Bands]]]:
     """Windows with their numbers, in order; ``threads`` + 1 of them are read or being read at any time."""

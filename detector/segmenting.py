@@ -7,14 +7,13 @@ season and noise are made up for by the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as FileWindow
 
 from detector.cards import SegmentCard, condition_of
 from detector.image_windows import ImageFile
@@ -22,6 +21,7 @@ from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.maps import ClassMap, write_overview
 from detector.oneoff_files import (
     Layer,
+    LayerFile,
     whole_results,
     write_classes,
     write_layers,
@@ -130,12 +130,15 @@ def _heads(
         references=references(card, [look.overview.bands for look in looks]),
         orientations=models.orientations(card),
     )
-    with _Probabilities(out / "probabilities.tif", file, [target.value for target in targets]) as layers:
+    names = [target.value for target in targets]
+    with LayerFile(out / "probabilities.tif", file.whole, names) if names else nullcontext() as layers:
 
         def keep(window: Window, answer: Answer) -> None:
             for head, found in answer.codes.items():
                 codes[head][window.place] = found
-            layers.write(window, answer.logits)
+            if layers is not None:
+                chances = {name: sigmoid(answer.logits[name]) for name in names}
+                layers.write(window.core_top, window.core_left, chances)
             advance(window.core_height * window.core_width)
 
         def read(window: Window) -> list[Bands]:
@@ -148,33 +151,6 @@ def _heads(
 def _offered(looks: Sequence[ImageFile]) -> set[str]:
     """Bands that hold data anywhere on some date."""
     return {name for look in looks for name, band in look.overview.bands.items() if np.isfinite(band).any()}
-
-
-class _Probabilities:
-    """A described float raster, written in the blocks that windows' cores are."""
-
-    def __init__(self, path: Path, file: ImageFile, names: list[str]) -> None:
-        self._names, self._sink = names, None
-        if names:
-            profile = {"driver": "GTiff", "dtype": "float32", "count": len(names), "nodata": float("nan")}
-            tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "BIGTIFF": "IF_SAFER"}
-            self._sink = rasterio.open(
-                path, "w", **file.profile, **profile, **tiles, compress="deflate", predictor=3
-            )
-            for index, name in enumerate(names, start=1):
-                self._sink.set_band_description(index, name)
-
-    def __enter__(self) -> _Probabilities:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._sink is not None:
-            self._sink.close()
-
-    def write(self, window: Window, logits: Mapping[str, Float32]) -> None:
-        place = FileWindow(window.core_left, window.core_top, window.core_width, window.core_height)
-        for index, name in enumerate(self._names, start=1):
-            self._sink.write(sigmoid(logits[name]), index, window=place)  # type: ignore[union-attr]
 
 
 def _write_maps(maps: list[ClassMap], file: ImageFile, *, out: Path, models: Models) -> dict[str, float]:

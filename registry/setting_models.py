@@ -77,7 +77,7 @@ class FileSettings(Value):
     orientations: Literal[1, 2, 4] = 2
     """In how many `segment` shows an image to our networks; the chances are averaged, each takes its time."""
     compare: tuple[Slug, ...] = ("change-msi-sar", "change-rgbnir-swir", "change-rgbnir")
-    """Cards of two dates, best first, pooled with what `segment` says of each; empty = no card of two dates."""
+    """Cards of two dates, best first, pooled with what `segment` says of each; empty = indices decide."""
 
 
 class ReadSettings(Value):

@@ -10,7 +10,7 @@ from benchmarks.ranking import average_precision
 from detector.models import load_cards, shipped_cards
 from detector.oneoff_models import Models
 from detector.pair_scores import SINGLE_DATES, TARGETS, pair_scores
-from detector.pairs import clearly_fallen, pooled
+from detector.pairs import clear_share, common_fall, fall_beyond, pooled, vegetation_falls
 from groundwatch.simulated import TEST_SEEDS, simulated
 from registry.chips import Change, ChipPair, by_name
 from registry.detection import DetectionSettings
@@ -54,14 +54,14 @@ def test_networks_of_both_dates_and_of_each_are_pooled(pair: ChipPair) -> None:
     assert together.model == "change-rgbnir-swir + mining-rgbnir-swir"
     alone = pair_scores(before, after, models=models(named="change-rgbnir-swir"))
     assert alone.model == "change-rgbnir-swir"
-    was, now = (
-        models().probabilities(TARGETS, date, by=CARDS["mining-rgbnir-swir"]) for date in (before, after)
-    )
+    mapper = models(named="mining-rgbnir-swir")
+    was, now = (mapper.probabilities(TARGETS, date) for date in (before, after))
     new = (1.0 - was[Target.TRANSFORMED]) * now[Target.TRANSFORMED]
     mine = IncidentKind.EXCAVATION
     np.testing.assert_allclose(together.scores[mine], pooled(alone.scores[mine], new), rtol=1e-6)
     loss = together.scores[IncidentKind.FOREST_LOSS]
-    fallen = clearly_fallen(before, after, was[Target.FOREST])
+    falls = vegetation_falls(before, after)
+    fallen = clear_share(fall_beyond(falls, [common_fall(fall, was[Target.FOREST]) for fall in falls]))
     assert (loss[fallen == 0.0] == 0.0).all()
     assert (loss <= fallen).all()
 

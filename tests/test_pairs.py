@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from detector.pairs import (
     LARGEST_COMMON,
     USUAL_COMMON,
-    clearly_fallen,
+    clear_share,
     common_fall,
     fall_beyond,
-    forest_loss,
     pooled,
+    vegetation_falls,
 )
 
 Float32 = NDArray[np.float32]
@@ -32,16 +32,22 @@ def forest(ndvi: float, *, cleared: float | None = None, seed: int = 1) -> dict[
     return {"B04": (near * (1 - wanted) / (1 + wanted)).astype(np.float32), "B08": near.astype(np.float32)}
 
 
+def beyond(before: dict[str, Float32], after: dict[str, Float32]) -> Float32:
+    """How far each pixel fell beyond all the forest, which is everywhere."""
+    falls = vegetation_falls(before, after)
+    return fall_beyond(falls, [common_fall(fall, EVERYWHERE) for fall in falls])
+
+
 @pytest.mark.parametrize("season", [0.85, 0.7, 0.6])
 def test_a_clearing_stands_out_in_every_season(season: float) -> None:
-    loss = forest_loss(forest(0.85), forest(season, cleared=0.2, seed=2), EVERYWHERE)
+    loss = beyond(forest(0.85), forest(season, cleared=0.2, seed=2))
     assert loss[CLEARED].min() > 0.1
     loss[CLEARED] = 0.0
     assert loss.max() < 0.05
 
 
 def test_a_forest_that_is_cleared_whole_is_still_a_loss() -> None:
-    loss = forest_loss(forest(0.85), forest(0.2, seed=2), EVERYWHERE)
+    loss = beyond(forest(0.85), forest(0.2, seed=2))
     assert np.median(loss) > 0.1
     assert common_fall(np.full((SIZE, SIZE), 0.65, np.float32), EVERYWHERE) == np.float32(LARGEST_COMMON)
 
@@ -67,14 +73,14 @@ def test_an_index_that_rises_hides_none_that_falls() -> None:
     before, after = forest(0.85), forest(0.85, cleared=0.2, seed=2)
     short = {"B12": np.full((SIZE, SIZE), 0.1, np.float32)}
     brighter = {"B12": np.full((SIZE, SIZE), 0.01, np.float32)}
-    found = fall_beyond(before | short, after | brighter, EVERYWHERE)
+    found = beyond(before | short, after | brighter)
     assert found[CLEARED].min() > 0.2
 
 
-def test_clearly_fallen_is_a_share_and_unseen_stays_unseen() -> None:
+def test_a_clear_fall_is_a_share_and_unseen_stays_unseen() -> None:
     before, after = forest(0.85), forest(0.85, cleared=0.2, seed=2)
     after["B04"][0, 0] = np.nan
-    share = clearly_fallen(before, after, EVERYWHERE)
+    share = clear_share(beyond(before, after))
     assert np.isnan(share[0, 0])
     assert (share[CLEARED] == 1.0).all()
     assert np.nanmedian(share) == 0.0

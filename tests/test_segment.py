@@ -22,13 +22,15 @@ from detector.images import Scaling
 from detector.models import load_cards, shipped_cards
 from detector.oneoff import compare
 from detector.oneoff_models import Models
+from detector.pair_scores import pair_scores
+from detector.pairs import smoothed
 from detector.predict import Question, predict_image
 from detector.segmenting import Segmented, segment
 from groundwatch.cli import cli
 from groundwatch.console import Options
 from registry.detection import DetectionSettings, ModelSettings
 from registry.errors import ConfigError, InputError
-from registry.models import S1_BANDS, S2_BANDS
+from registry.models import S1_BANDS, S2_BANDS, IncidentKind
 from registry.setting_models import FileSettings
 from tests.small_networks import BANDS, HEADS, change_card, image, written
 
@@ -267,6 +269,36 @@ def test_compare_takes_a_model_of_two_dates(tmp_path: Path, models: Models) -> N
         assert loss.min() >= 0.0
         assert (loss + mined).max() <= 1.0001, "probabilities of two classes of one head"
         assert not np.allclose(loss, mined)
+
+
+def test_compare_judges_a_large_image_in_windows_as_one_in_memory(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before, _), (after, _) = image((700, 1100), seed=31), image((700, 1100), seed=32)
+    before["B04"][:40, :600] = np.nan
+    one, other = put(tmp_path / "a.tif", before), put(tmp_path / "b.tif", after)
+    files = FileSettings(compare=("change-small",), segment=("shared",))
+    models = replace(models, named=None, files=files)
+    monkeypatch.setattr("detector.image_windows.OVERVIEW_PX", 100)
+    told: list[int] = []
+    (found,) = compare(one, other, BANDS, out=tmp_path, scaling=Scaling(), models=models, advance=told.append)
+    assert found.model == "change-small + shared"
+    assert sum(told) == 700 * 1100
+    for name in before:
+        before[name][:40, :600] = np.nan
+        after[name][:40, :600] = np.nan
+    expected = pair_scores(before, after, models=models)
+    assert found.seen_share == pytest.approx(1.0 - 40 * 600 / (700 * 1100), abs=1e-4)
+    with rasterio.open(tmp_path / "b" / "scores.tif") as source:
+        for score, kind in zip(
+            source.read(), (IncidentKind.FOREST_LOSS, IncidentKind.EXCAVATION), strict=True
+        ):
+            whole = smoothed(expected.scores[kind])
+            assert (np.isnan(score) == np.isnan(whole)).mean() > 0.9999, "but for single white pixels"
+            gap = np.abs(score - whole)
+            assert (gap[np.isfinite(gap)] < 0.01).mean() > 0.995
+    with Picture.open(tmp_path / "b" / "before_after.png") as picture:
+        assert picture.width > 200
 
 
 def test_compare_goes_on_where_radar_ends(tmp_path: Path, models: Models) -> None:

@@ -78,11 +78,10 @@ def compare(
     from detector.oneoff import compare as run_compare
     from detector.oneoff import pairs_of, unpaired
 
-    (_, first, _), *others = pairs_of(before, after)
+    (_, first, _), *_others = pairs_of(before, after)
     names = _bands(bands, first)
-    total = 1 + len(others)
     say(f"left out: {name} is in one folder only" for name in unpaired(before, after))
-    with progress(total, what="comparing", unit="pair") as advance:
+    with progress(None, what="comparing", unit="px") as advance:
         results = run_compare(
             before,
             after,
