@@ -25,7 +25,7 @@ from detector.oneoff_files import (
     write_polygons,
 )
 from detector.oneoff_models import Models, check_pixel_size
-from detector.pair_scores import Evidence, Judges, PairScores, judges_of
+from detector.pair_scores import Evidence, Judges, flagged, judges_of
 from detector.pairs import CONTEXT_PX, common_fall, sample_step, smoothed
 from detector.windows import Window, windows
 from registry.detection import DetectionSettings
@@ -122,10 +122,10 @@ def _compare_pair(
     judges = judges_of(first.overview.bands, second.overview.bands, models=models)
     for card in judges.cards:
         check_pixel_size(card, first.whole)
-    found = _gathered(judges, first, second, advance)
     labels = {code: str(kind.value) for kind, code in CLASS_CODES.items()}
     captions = (f"before: {first.path.name}", f"after: {second.path.name}")
     with whole_results(out) as folder:
+        found = _gathered(judges, first, second, advance)
         codes = _scored(judges, found, folder / "scores.tif", first.whole, settings=models.settings)
         write_classes(folder / "change.tif", first.whole, codes, labels=labels)
         changed = np.where(codes == UNSEEN, 0, codes).astype(np.uint8)
@@ -222,13 +222,13 @@ def _scored(
             first, last = max(top - CONTEXT_PX // 2, 0), bottom + CONTEXT_PX // 2
             strip, kept = slice(first, last), slice(top - first, bottom - first)
             loss = judges.loss_score(found.loss[strip], [fall[strip] for fall in found.falls], common)
-            scores = {IncidentKind.FOREST_LOSS: loss, IncidentKind.EXCAVATION: found.mine[strip]}
-            pair = PairScores(scores, judges.thresholds, judges.name)
-            for kind, hit in hits.items():
-                hit[top:bottom] = pair.flagged(kind)[kept]
-            smooth = [smoothed(scores[kind])[kept] for kind in CLASS_CODES]
-            layers.write(top, 0, dict(zip(SCORE_NAMES, smooth, strict=True)))
-            codes[top:bottom][np.isnan(smooth[0])] = UNSEEN
+            shown = {}
+            for name, score, kind in zip(SCORE_NAMES, (loss, found.mine[strip]), CLASS_CODES, strict=True):
+                smooth = smoothed(score)
+                hits[kind][top:bottom] = flagged(score, smooth, judges.thresholds[kind])[kept]
+                shown[name] = smooth[kept]
+            layers.write(top, 0, shown)
+            codes[top:bottom][np.isnan(loss[kept])] = UNSEEN
     fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
     for kind, hit in hits.items():
         codes[in_patches(hit, [1], pixels=fewest)] = CLASS_CODES[kind]

@@ -71,9 +71,14 @@ class PairScores:
     def flagged(self, kind: IncidentKind) -> Mask:
         """(h, w) where a pixel and its neighbourhood both changed."""
         score = self.scores[kind]
-        with np.errstate(invalid="ignore"):
-            hit: Mask = (score >= self.thresholds[kind]) & (smoothed(score) >= self.thresholds[kind])
-        return hit
+        return flagged(score, smoothed(score), self.thresholds[kind])
+
+
+def flagged(score: Float32, smooth: Float32, least: float) -> Mask:
+    """(h, w) where a pixel's score and the mean of its neighbourhood, ``smooth``, are at least this."""
+    with np.errstate(invalid="ignore"):
+        hit: Mask = (score >= least) & (smooth >= least)
+    return hit
 
 
 @dataclass(frozen=True)
