@@ -2,7 +2,8 @@
 
 The worlds have other seeds, climates, spectra, generator family and atmosphere than training. Per pixel:
 `transformation` against max(0, dBSI) for new mines, `forest_loss` against -dNDVI for lost forest; per band
-set and model. Average precision (area under precision and recall), mean over places and its interval.
+set and model. Average precision (area under precision and recall), mean over places and its interval; and
+of what `compare` flags by these scores, the share of the changed pixels found and of the flagged ones right.
 """
 
 from __future__ import annotations
@@ -54,8 +55,17 @@ class Samples:
     def __init__(self) -> None:
         self.scores: dict[tuple[str, str, IncidentKind], list[Float32]] = {}
         self.truth: dict[tuple[str, str, IncidentKind], list[NDArray[np.bool_]]] = {}
+        self.flagged: dict[tuple[str, str, IncidentKind], list[NDArray[np.bool_]]] = {}
 
-    def add(self, bands: str, who: str, kind: IncidentKind, score: Float32, change: Codes) -> None:
+    def add(
+        self,
+        bands: str,
+        who: str,
+        kind: IncidentKind,
+        score: Float32,
+        change: Codes,
+        flagged: NDArray[np.bool_] | None = None,
+    ) -> None:
         """One place."""
         left_out = [Change.UNKNOWN, Change.HIDDEN]
         # New mines take forest with them: for lost forest they are neither right nor wrong.
@@ -65,6 +75,8 @@ class Samples:
         key = (bands, who, kind)
         self.scores.setdefault(key, []).append(score.reshape(-1)[picked])
         self.truth.setdefault(key, []).append(change.reshape(-1)[picked] == TRUTH[kind])
+        if flagged is not None:
+            self.flagged.setdefault(key, []).append(flagged.reshape(-1)[picked])
 
     def rows(self) -> Iterator[Row]:
         """Average precision and area under the ROC over all places, with a bootstrap over places."""
@@ -73,9 +85,19 @@ class Samples:
             score, true = np.concatenate(scores), np.concatenate(truth)
             low, high = self._interval(scores, truth)
             bands, who, kind = key
+            found, right = self._at_work(key, true)
             yield {"bands": bands, "kind": kind.value, "by": who, "places": len(scores)} | {
-                "ap": average_precision(score, true), "low": low, "high": high, "auc": roc_auc(score, true)
+                "ap": average_precision(score, true), "low": low, "high": high, "auc": roc_auc(score, true),
+                "found": found, "right": right,
             }  # fmt: skip
+
+    def _at_work(self, key: tuple[str, str, IncidentKind], true: NDArray[np.bool_]) -> tuple[float, float]:
+        """Shares of the changed pixels that are flagged and of the flagged ones that changed."""
+        if key not in self.flagged:
+            return float("nan"), float("nan")
+        called = np.concatenate(self.flagged[key])
+        hits = float((called & true).sum())
+        return hits / max(1, int(true.sum())), hits / max(1, int(called.sum()))
 
     @staticmethod
     def _interval(
@@ -105,8 +127,9 @@ def contest(pairs: Iterator[ChipPair], contestants: Mapping[str, Models], sample
             for who, models in contestants.items():
                 if not _fits(models, names):
                     continue
-                for kind, score in pair_scores(before, after, models=models).scores.items():
-                    samples.add(label, who, kind, score, pair.change)
+                found = pair_scores(before, after, models=models)
+                for kind, score in found.scores.items():
+                    samples.add(label, who, kind, score, pair.change, found.flagged(kind))
 
 
 def _fits(models: Models, names: Sequence[str]) -> bool:

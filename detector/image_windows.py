@@ -33,6 +33,8 @@ from registry.models import MASK_BAND
 
 Float32 = NDArray[np.float32]
 
+CACHE_MB = 512
+"""What GDAL keeps of files that are read in windows; by itself it takes a twentieth of the memory."""
 OVERVIEW_PX = 1024
 """Longest side of the look over a file; a smaller file is looked at whole."""
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
-from detector.image_windows import ImageFile
+from detector.image_windows import CACHE_MB, ImageFile
 from detector.images import Image, Scaling
 from detector.oneoff_files import (
     BLOCK_PX,
@@ -28,12 +29,15 @@ from detector.oneoff_models import Models, check_pixel_size
 from detector.pair_scores import Evidence, Judges, flagged, judges_of
 from detector.pairs import CONTEXT_PX, common_fall, sample_step, smoothed
 from detector.windows import Window, windows
-from registry.detection import DetectionSettings
 from registry.errors import InputError
 from registry.models import IncidentKind
 
 Float32 = NDArray[np.float32]
+Float16 = NDArray[np.float16]
 Mask = NDArray[np.bool_]
+UInt8 = NDArray[np.uint8]
+Hits = dict[IncidentKind, UInt8]
+"""(h, w) 1 where a kind of change is flagged."""
 
 SCORE_NAMES = ("forest_loss", "transformation")
 """Band descriptions of scores.tif, in order."""
@@ -76,14 +80,16 @@ def compare(
     ``advance`` is told how many pixels more are judged. Raises InputError.
     """
     results = []
-    for name, one, other in pairs_of(before, after):
-        first = ImageFile.look(one, bands, scaling=scaling)
-        second = ImageFile.look(other, bands, scaling=scaling, onto=first.profile)
-        try:
-            results.append(_compare_pair(name, first, second, out=out / name, models=models, advance=advance))
-        finally:
-            first.close()
-            second.close()
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        for name, one, other in pairs_of(before, after):
+            first = ImageFile.look(one, bands, scaling=scaling)
+            second = ImageFile.look(other, bands, scaling=scaling, onto=first.profile)
+            try:
+                result = _compare_pair(name, first, second, out=out / name, models=models, advance=advance)
+            finally:
+                first.close()
+                second.close()
+            results.append(result)
     return tuple(results)
 
 
@@ -122,11 +128,14 @@ def _compare_pair(
     judges = judges_of(first.overview.bands, second.overview.bands, models=models)
     for card in judges.cards:
         check_pixel_size(card, first.whole)
+    least = models.settings.objects.minimum_mapping_unit_ha
     labels = {code: str(kind.value) for kind, code in CLASS_CODES.items()}
     captions = (f"before: {first.path.name}", f"after: {second.path.name}")
     with whole_results(out) as folder:
         found = _gathered(judges, first, second, advance)
-        codes = _scored(judges, found, folder / "scores.tif", first.whole, settings=models.settings)
+        hits, seen = _scored(judges, found, folder / "scores.tif", first.whole)
+        del found  # a third of what a whole tile takes
+        codes = _classes(hits, seen, fewest=max(1, round(least / first.whole.pixel_hectares())))
         write_classes(folder / "change.tif", first.whole, codes, labels=labels)
         changed = np.where(codes == UNSEEN, 0, codes).astype(np.uint8)
         hectares = write_polygons(folder / "changes.geojson", first.whole, changed, labels=labels)
@@ -139,17 +148,20 @@ def _compare_pair(
         forest_loss_ha=sum(ha for kind, ha in hectares if kind == IncidentKind.FOREST_LOSS),
         transformation_ha=sum(ha for kind, ha in hectares if kind == IncidentKind.EXCAVATION),
         polygons=len(hectares),
-        seen_share=float((codes != UNSEEN).mean()),
+        seen_share=float(seen.mean()),
         model=judges.name,
     )
 
 
 class _Gathered:
-    """What all windows of a pair said, and a sample of it that tells what its forest fell as a whole."""
+    """What all windows of a pair said, and a sample of it that tells what its forest fell as a whole.
+
+    Kept as 16-bit floats, so that a whole tile fits: chances and falls are told to .0005.
+    """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self.loss, self.mine = (np.full(shape, np.nan, np.float32) for _ in range(2))
-        self.falls: tuple[Float32, ...] = ()
+        self.loss, self.mine = (np.full(shape, np.nan, np.float16) for _ in range(2))
+        self.falls: tuple[Float16, ...] = ()
         self._step = sample_step(shape)
         self._samples: list[tuple[Float32, ...]] = []
 
@@ -159,7 +171,7 @@ class _Gathered:
         self.loss[rows, columns] = evidence.loss[window.kept]
         self.mine[rows, columns] = evidence.mine[window.kept]
         if not self.falls:
-            self.falls = tuple(np.full(self.loss.shape, np.nan, np.float32) for _ in evidence.falls)
+            self.falls = tuple(np.full(self.loss.shape, np.nan, np.float16) for _ in evidence.falls)
         for whole, fall in zip(self.falls, evidence.falls, strict=True):
             whole[rows, columns] = fall[window.kept]
         thin = (
@@ -169,6 +181,10 @@ class _Gathered:
         self._samples.append(
             tuple(one[window.kept][thin].ravel() for one in (evidence.forest, *evidence.falls))
         )
+
+    def layers(self) -> tuple[Float16, ...]:
+        """Lost forest, new mines and the falls."""
+        return (self.loss, self.mine, *self.falls)
 
     def common(self) -> list[np.float32]:
         """What the forest of the whole image fell, per index."""
@@ -207,36 +223,37 @@ def _only(bands: Mapping[str, Float32], seen: Mask) -> dict[str, Float32]:
     return {name: np.where(seen, band, np.float32(np.nan)) for name, band in bands.items()}
 
 
-def _scored(
-    judges: Judges, found: _Gathered, path: Path, image: Image, *, settings: DetectionSettings
-) -> NDArray[np.uint8]:
-    """Write the scores; (h, w) class codes of the flagged pixels, excavation before loss, 255 = unseen.
-
-    Patches below the minimum mapping unit are dropped.
-    """
-    codes, common = np.zeros(image.shape, np.uint8), found.common()
-    hits = {kind: np.zeros(image.shape, np.uint8) for kind in CLASS_CODES}
+def _scored(judges: Judges, found: _Gathered, path: Path, image: Image) -> tuple[Hits, Mask]:
+    """Write the scores; (h, w) what is flagged, per kind, and what was seen."""
+    hits: Hits = {kind: np.zeros(image.shape, np.uint8) for kind in CLASS_CODES}
+    seen, common = np.zeros(image.shape, bool), found.common()
     with LayerFile(path, image, SCORE_NAMES) as layers:
         for top in range(0, image.shape[0], BLOCK_PX):
             bottom = min(top + BLOCK_PX, image.shape[0])
             first, last = max(top - CONTEXT_PX // 2, 0), bottom + CONTEXT_PX // 2
-            strip, kept = slice(first, last), slice(top - first, bottom - first)
-            loss = judges.loss_score(found.loss[strip], [fall[strip] for fall in found.falls], common)
+            kept = slice(top - first, bottom - first)
+            loss, mine, *falls = (whole[first:last].astype(np.float32) for whole in found.layers())
+            loss = judges.loss_score(loss, falls, common)
+            seen[top:bottom] = np.isfinite(loss[kept])
             shown = {}
-            for name, score, kind in zip(SCORE_NAMES, (loss, found.mine[strip]), CLASS_CODES, strict=True):
+            for name, score, kind in zip(SCORE_NAMES, (loss, mine), CLASS_CODES, strict=True):
                 smooth = smoothed(score)
                 hits[kind][top:bottom] = flagged(score, smooth, judges.thresholds[kind])[kept]
                 shown[name] = smooth[kept]
             layers.write(top, 0, shown)
-            codes[top:bottom][np.isnan(loss[kept])] = UNSEEN
-    fewest = max(1, round(settings.objects.minimum_mapping_unit_ha / image.pixel_hectares()))
+    return hits, seen
+
+
+def _classes(hits: Hits, seen: Mask, *, fewest: int) -> UInt8:
+    """(h, w) class codes, excavation before loss, 255 = unseen; patches of fewer pixels are dropped."""
+    codes = np.where(seen, 0, UNSEEN).astype(np.uint8)
     for kind, hit in hits.items():
         codes[in_patches(hit, [1], pixels=fewest)] = CLASS_CODES[kind]
     return codes
 
 
-def _thinned(codes: NDArray[np.uint8], every: int) -> NDArray[np.uint8]:
+def _thinned(codes: UInt8, every: int) -> UInt8:
     """One pixel of so many along each axis, of the largest code: a small change stays in the picture."""
     rows, columns = (range(0, size, every) for size in codes.shape)
-    thin: NDArray[np.uint8] = np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1)
+    thin: UInt8 = np.maximum.reduceat(np.maximum.reduceat(codes, rows, axis=0), columns, axis=1)
     return thin

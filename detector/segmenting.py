@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 from detector.cards import SegmentCard, condition_of
-from detector.image_windows import ImageFile
+from detector.image_windows import CACHE_MB, ImageFile
 from detector.images import Image, Scaling, read_image, seen_pixels
 from detector.maps import ClassMap, write_overview
 from detector.oneoff_files import (
@@ -70,7 +71,7 @@ def segment(
     check_pixel_size(card, first.whole)
     for look in looks:
         _check_look(look.overview, look.profile, first.profile)
-    with whole_results(out) as folder:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), whole_results(out) as folder:
         try:
             maps = _heads(card, looks, out=folder, models=models, advance=advance)
         except Reject as exc:

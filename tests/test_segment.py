@@ -18,6 +18,7 @@ from rasterio.transform import from_origin
 
 from detector.cards import NetworkCard
 from detector.engine import Device
+from detector.image_windows import CACHE_MB
 from detector.images import Scaling
 from detector.models import load_cards, shipped_cards
 from detector.oneoff import compare
@@ -281,7 +282,12 @@ def test_compare_judges_a_large_image_in_windows_as_one_in_memory(
     models = replace(models, named=None, files=files)
     monkeypatch.setattr("detector.image_windows.OVERVIEW_PX", 100)
     told: list[int] = []
-    (found,) = compare(one, other, BANDS, out=tmp_path, scaling=Scaling(), models=models, advance=told.append)
+
+    def advance(pixels: int) -> None:
+        told.append(pixels)
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] == CACHE_MB
+
+    (found,) = compare(one, other, BANDS, out=tmp_path, scaling=Scaling(), models=models, advance=advance)
     assert found.model == "change-small + shared"
     assert sum(told) == 700 * 1100
     for name in before:
