@@ -29,7 +29,7 @@ from detector.oneoff_models import Models, check_pixel_size
 from detector.pair_scores import Evidence, Judges, flagged, judges_of
 from detector.pairs import CONTEXT_PX, common_fall, sample_step, smoothed
 from detector.windows import Window, windows
-from registry.errors import InputError
+from registry.errors import InputError, Reject
 from registry.models import IncidentKind
 
 Float32 = NDArray[np.float32]
@@ -132,7 +132,10 @@ def _compare_pair(
     labels = {code: str(kind.value) for kind, code in CLASS_CODES.items()}
     captions = (f"before: {first.path.name}", f"after: {second.path.name}")
     with whole_results(out) as folder:
-        found = _gathered(judges, first, second, advance)
+        try:
+            found = _gathered(judges, first, second, advance)
+        except Reject as exc:
+            raise InputError(f"{first.path}: {exc}") from exc
         hits, seen = _scored(judges, found, folder / "scores.tif", first.whole)
         del found  # a third of what a whole tile takes
         codes = _classes(hits, seen, fewest=max(1, round(least / first.whole.pixel_hectares())))

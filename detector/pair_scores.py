@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +156,14 @@ class Judges:
         beyond = fall_beyond(falls, common)
         return loss * (beyond if self.change is None else clear_share(beyond))
 
+    @cached_property
+    def _offered(self) -> Sequence[frozenset[str]]:
+        """Per date the bands that hold data anywhere."""
+        return [
+            frozenset(name for name, band in date.items() if np.isfinite(band).any())
+            for date in self.overviews
+        ]
+
     def _of_both(self, card: ChangeCard, before: Bands, after: Bands) -> tuple[Float32, Float32]:
         """Probabilities of lost forest and of a new mine, by a network that sees both dates."""
         from detector.engine import Device
@@ -163,7 +172,7 @@ class Judges:
         classes = {label: number for number, label in enumerate(CHANGE_LABELS, start=1)}
         question = Question(
             votes={kind.value: Vote("change", (classes[label],)) for kind, label in CHANGE_VOTES.items()},
-            condition=condition_of(card, _offered(*self.overviews), None),
+            condition=condition_of(card, self._offered[0] & self._offered[1], None),
             references=references(card, self.overviews),
         )
         found = predict_image(card, (before, after), question, device=Device(self.device), core=WINDOW_PX)
@@ -193,7 +202,7 @@ class Judges:
         overview = self.overviews[date]
         question = Question(
             votes={target.value: target_vote(card, target) for target in targets},
-            condition=condition_of(card, _offered(overview), None),
+            condition=condition_of(card, self._offered[date], None),
             references=references(card, (overview,)),
         )
         logits = predict_image(card, (bands,), question, device=Device(self.device), core=WINDOW_PX).logits
@@ -237,8 +246,3 @@ def pair_scores(before: Bands, after: Bands, *, models: Models) -> PairScores:
     loss = judges.loss_score(evidence.loss, evidence.falls, common)
     scores = {IncidentKind.FOREST_LOSS: loss, IncidentKind.EXCAVATION: evidence.mine}
     return PairScores(scores, judges.thresholds, judges.name)
-
-
-def _offered(*dates: Bands) -> set[str]:
-    """Bands that hold data somewhere on every date."""
-    return {name for name in dates[0] if all(np.isfinite(date[name]).any() for date in dates)}

@@ -20,6 +20,7 @@ from detector.cards import NetworkCard
 from detector.engine import Device
 from detector.image_windows import CACHE_MB
 from detector.images import Scaling
+from detector.inputs import Reference
 from detector.models import load_cards, shipped_cards
 from detector.oneoff import compare
 from detector.oneoff_models import Models
@@ -305,6 +306,23 @@ def test_compare_judges_a_large_image_in_windows_as_one_in_memory(
             assert (gap[np.isfinite(gap)] < 0.01).mean() > 0.995
     with Picture.open(tmp_path / "b" / "before_after.png") as picture:
         assert picture.width > 200
+
+
+def test_compare_refuses_a_network_that_needs_a_history(tmp_path: Path, models: Models) -> None:
+    card = models.cards["shared"]
+    assert isinstance(card, NetworkCard)
+    normalisation = card.normalisation.model_copy(update={"reference": Reference.HISTORY})
+    cards = {**models.cards, "shared": card.model_copy(update={"normalisation": normalisation})}
+    files = FileSettings(compare=("change-small",), segment=("shared",))
+    bands, _ = image((64, 64), seed=31)
+    path = put(tmp_path / "a.tif", bands)
+    with pytest.raises(
+        InputError, match=r"a\.tif: model shared needs the place's clear history; name another"
+    ):
+        compare(
+            path, path, BANDS, out=tmp_path, scaling=Scaling(),
+            models=Models(cards, models.settings, files, device="cpu"),
+        )  # fmt: skip
 
 
 def test_compare_goes_on_where_radar_ends(tmp_path: Path, models: Models) -> None:
