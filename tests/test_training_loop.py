@@ -231,6 +231,12 @@ def test_a_class_that_is_called_too_often_begins_later() -> None:
     assert not shifts(logits, np.zeros_like(codes)).any()
 
 
+def test_of_shifts_that_are_equally_good_the_smallest_is_taken() -> None:
+    codes = np.repeat([0, 1], [19_000, 1_000])
+    logits = np.stack([np.zeros(codes.size), np.where(codes == 1, 4.0, 0.6)], axis=1).astype(np.float32)
+    assert shifts(logits, codes).tolist() == [0.0, -0.75]  # the first one that tells the two apart
+
+
 @pytest.mark.parametrize(("separate", "fine"), [(False, 0), (True, 0), (False, 5), (True, 5)])
 def test_shifts_become_the_heads_own_bias(separate: bool, fine: int) -> None:
     heads = (Head(name="a", labels=("x", "y")), Head(name="b", labels=("z",)))
