@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,9 +242,8 @@ def _first_line(exc: BaseException) -> str:
     return (str(exc).splitlines() or [type(exc).__name__])[0]
 
 
-def seen_pixels(image: Image, *, without: Collection[str] = ()) -> NDArray[np.bool_]:
-    """(h, w) where every band but ``without`` has data and neither scene class nor brightness says cloud."""
-    needed = [band for name, band in image.bands.items() if name not in without]
-    finite = np.isfinite(np.stack(needed)).all(axis=0)
+def seen_pixels(image: Image) -> NDArray[np.bool_]:
+    """(h, w) where every band has data and neither scene class nor brightness says cloud."""
+    finite = np.isfinite(np.stack(list(image.bands.values()))).all(axis=0)
     seen: NDArray[np.bool_] = finite & ~cloud_mask(image.bands, image.scl)
     return seen

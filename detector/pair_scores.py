@@ -219,14 +219,14 @@ def judges_of(before: Bands, after: Bands, *, models: Models) -> Judges:
     if pooling and mapper is not None:
         single = dict.fromkeys(TARGETS, mapper)
     elif change is None:
+        if not names >= INDEX_BANDS:
+            needed = ", ".join(sorted(INDEX_BANDS))
+            raise InputError(f"bands {', '.join(names)} tell no change of vegetation; give {needed} as well")
         single = {target: models.card(target, names) for target in TARGETS}
     elif names >= INDEX_BANDS:
         # Radar may end within the image: where forest stood is asked of the optical bands.
         optical = [name for name in names if name in S2_BANDS]
         single = {Target.FOREST: replace(models, named=None).card(Target.FOREST, optical)}
-    if change is None and not names >= INDEX_BANDS:
-        needed = ", ".join(sorted(INDEX_BANDS))
-        raise InputError(f"bands {', '.join(names)} tell no change of vegetation; give {needed} as well")
     return Judges(change, single, pooling, (before, after), models.device)
 
 
